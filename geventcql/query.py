@@ -1,0 +1,499 @@
+"""Statements, row factories and query traces: what an application hands to a Session and what its rows become.
+
+Layer: model. Plain objects without I/O. Statements are made and bound in the caller's greenlet; the driver reads them
+wherever the request runs, and of a PreparedStatement replaces only `result`, as a whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from geventcql.cython.codecs import UNSET, BindEncoder, ColumnSpec, RowDecoder
+from geventcql.encoder import Encoder, ValueSequence
+from geventcql.errors import TraceUnavailable
+from geventcql.protocol.constants import BatchType, ConsistencyLevel
+from geventcql.rows import (
+    PseudoNamedTupleRow,
+    dict_factory,
+    named_tuple_class,
+    named_tuple_factory,
+    ordered_dict_factory,
+    pseudo_namedtuple_factory,
+    tuple_factory,
+)
+from geventcql.trace import QueryTrace, TraceEvent
+
+if TYPE_CHECKING:
+    from geventcql.policies.retry import RetryPolicy
+    from geventcql.protocol.responses import Prepared
+
+__all__ = [
+    "FETCH_SIZE_UNSET",
+    "UNSET_VALUE",
+    "BatchStatement",
+    "BatchType",
+    "BoundStatement",
+    "HostTargetingStatement",
+    "PreparedStatement",
+    "PseudoNamedTupleRow",
+    "QueryTrace",
+    "SimpleStatement",
+    "Statement",
+    "TraceEvent",
+    "TraceUnavailable",
+    "ValueSequence",
+    "bind_params",
+    "dict_factory",
+    "named_tuple_class",
+    "named_tuple_factory",
+    "ordered_dict_factory",
+    "pseudo_namedtuple_factory",
+    "tuple_factory",
+]
+
+UNSET_VALUE = UNSET
+"""Bound instead of a value: the server leaves that column as it is (protocol v4 and later)."""
+
+FETCH_SIZE_UNSET: Final[Any] = object()
+"""A statement with this `fetch_size` takes the Session's default page size; None there means no paging."""
+
+_NO_VALUES: Final = b"\x00\x00"
+_MAX_BATCH: Final = 0xFFFF  # the count of a BATCH body is a [short]
+
+
+class Statement:
+    """What all statements share (`cassandra.query.Statement`). Whatever is None, or FETCH_SIZE_UNSET, comes from the
+    execution profile.
+
+    Parameters, which are attributes too:
+        retry_policy: a RetryPolicy for this statement.
+        consistency_level: a ConsistencyLevel.
+        routing_key: the serialized partition key, bytes; a list or tuple of serialized components is packed into one.
+        serial_consistency_level: SERIAL or LOCAL_SERIAL, for the Paxos phase of conditional statements.
+        fetch_size: rows per page; None for no paging.
+        keyspace: the keyspace of the statement; also what token awareness looks replicas up in.
+        custom_payload: dict of str to bytes for the server's query handler (protocol v4 and later).
+        is_idempotent: whether running it twice does no harm; only then it is retried after a lost answer, or
+            speculated.
+    """
+
+    retry_policy: RetryPolicy | None = None
+    consistency_level: int | None = None
+    fetch_size: int | None = FETCH_SIZE_UNSET
+    keyspace: str | None = None
+    custom_payload: dict[str, bytes] | None = None
+    is_idempotent: bool = False
+    # The defaults stand on the class so that a subclass can set its own there, as cassandra-driver lets it.
+    _routing_key: bytes | None = None
+    _serial_consistency_level: int | None = None
+
+    def __init__(
+        self,
+        retry_policy: RetryPolicy | None = None,
+        consistency_level: int | None = None,
+        routing_key: bytes | Sequence[bytes] | None = None,
+        serial_consistency_level: int | None = None,
+        fetch_size: int | None = FETCH_SIZE_UNSET,
+        keyspace: str | None = None,
+        custom_payload: dict[str, bytes] | None = None,
+        is_idempotent: bool = False,
+    ) -> None:
+        if retry_policy is not None:
+            if not hasattr(retry_policy, "on_read_timeout"):
+                raise ValueError(f"retry_policy must be a RetryPolicy, not {retry_policy!r}")
+            self.retry_policy = retry_policy
+        if consistency_level is not None:
+            self.consistency_level = consistency_level
+        if routing_key is not None:
+            self.routing_key = routing_key
+        if serial_consistency_level is not None:
+            self.serial_consistency_level = serial_consistency_level
+        if fetch_size is not FETCH_SIZE_UNSET:
+            self.fetch_size = fetch_size
+        if keyspace is not None:
+            self.keyspace = keyspace
+        if custom_payload is not None:
+            self.custom_payload = custom_payload
+        self.is_idempotent = is_idempotent
+
+    @property
+    def routing_key(self) -> Any:
+        """The serialized partition key as bytes, or None if it is not known. Setting a list or tuple packs its
+        components into one.
+        """
+        return self._routing_key
+
+    @routing_key.setter
+    def routing_key(self, key: bytes | Sequence[bytes] | None) -> None:
+        if isinstance(key, (list, tuple)):
+            # Cassandra's composite of a partition key: each component with its length before it and a zero after it.
+            key = key[0] if len(key) == 1 else b"".join(struct.pack(f">H{len(p)}sB", len(p), p, 0) for p in key)
+        self._routing_key = key  # type: ignore[assignment]  # bytes or None by now
+
+    @routing_key.deleter
+    def routing_key(self) -> None:
+        self._routing_key = None
+
+    @property
+    def serial_consistency_level(self) -> int | None:
+        """SERIAL or LOCAL_SERIAL; setting another level is a ValueError."""
+        return self._serial_consistency_level
+
+    @serial_consistency_level.setter
+    def serial_consistency_level(self, level: int | None) -> None:
+        if level is not None and not ConsistencyLevel.is_serial(level):
+            raise ValueError(f"serial_consistency_level must be SERIAL or LOCAL_SERIAL, not {level!r}")
+        self._serial_consistency_level = level
+
+    @serial_consistency_level.deleter
+    def serial_consistency_level(self) -> None:
+        self._serial_consistency_level = None
+
+
+class SimpleStatement(Statement):
+    """CQL text that is sent as it is; `%s` and `%(name)s` in it are filled in by the client from execute's parameters.
+
+    `query_string` is the CQL; the other parameters are Statement's.
+    """
+
+    def __init__(
+        self,
+        query_string: str,
+        retry_policy: RetryPolicy | None = None,
+        consistency_level: int | None = None,
+        routing_key: bytes | Sequence[bytes] | None = None,
+        serial_consistency_level: int | None = None,
+        fetch_size: int | None = FETCH_SIZE_UNSET,
+        keyspace: str | None = None,
+        custom_payload: dict[str, bytes] | None = None,
+        is_idempotent: bool = False,
+    ) -> None:
+        super().__init__(
+            retry_policy, consistency_level, routing_key, serial_consistency_level, fetch_size, keyspace,
+            custom_payload, is_idempotent,
+        )  # fmt: skip
+        self._query_string = query_string
+
+    @property
+    def query_string(self) -> str:
+        """The CQL text."""
+        return self._query_string
+
+    def __repr__(self) -> str:
+        return f'<SimpleStatement query="{self.query_string}", consistency={_level_name(self)}>'
+
+
+class PreparedStatement:
+    """A statement that the cluster has parsed; made by Session.prepare, bound with `bind`
+    (`cassandra.query.PreparedStatement`).
+
+    The options of Statement may be set on it and are taken over by every BoundStatement made afterwards. Besides:
+        query_string, query_id: the CQL text and the server's id of it (bytes).
+        keyspace: the keyspace named at prepare time, or None.
+        protocol_version: that of the connection it was prepared on; decides about UNSET_VALUE.
+        bind_columns: ColumnSpecs of its markers. routing_key_indexes: which of them make up the partition key, in
+            order, or None.
+        encoder: the compiled BindEncoder of these columns.
+        result: (result metadata id, RowDecoder or None), one pair that is only ever replaced as a whole, so that no
+            request can see the id of one schema with the decoder of another.
+    """
+
+    __slots__ = (
+        "__weakref__", "_templates", "bind_columns", "consistency_level", "custom_payload", "encoder", "fetch_size",
+        "is_idempotent", "keyspace", "protocol_version", "query_id", "query_string", "result", "retry_policy",
+        "routing_key_indexes", "serial_consistency_level",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        column_metadata: Sequence[ColumnSpec] | None,
+        query_id: bytes,
+        routing_key_indexes: Sequence[int] | None,
+        query: str,
+        keyspace: str | None,
+        protocol_version: int,
+        result_metadata: RowDecoder | None,
+        result_metadata_id: bytes | None,
+    ) -> None:
+        self.bind_columns: tuple[ColumnSpec, ...] = tuple(column_metadata or ())
+        self.query_id = query_id
+        self.routing_key_indexes: tuple[int, ...] | None = tuple(routing_key_indexes or ()) or None
+        self.query_string = query
+        self.keyspace = keyspace
+        self.protocol_version = protocol_version
+        self.encoder = BindEncoder(self.bind_columns, self.routing_key_indexes or (), protocol_version)
+        self.result: tuple[bytes | None, RowDecoder | None] = (result_metadata_id, result_metadata)
+        self.retry_policy: RetryPolicy | None = None
+        self.consistency_level: int | None = None
+        self.serial_consistency_level: int | None = None
+        self.fetch_size: int | None = FETCH_SIZE_UNSET
+        self.custom_payload: dict[str, bytes] | None = None
+        self.is_idempotent = False
+        self._templates: dict[Any, Any] = {}  # the driver's: request parts by what they depend on
+
+    @classmethod
+    def from_response(
+        cls, prepared: Prepared, query_string: str, keyspace: str | None, protocol_version: int
+    ) -> PreparedStatement:
+        """The statement that a PREPARE answer describes."""
+        decoder = RowDecoder(prepared.result_columns, prepared.result_raw) if prepared.result_columns else None
+        return cls(
+            prepared.bind_columns, prepared.query_id, prepared.pk_indexes, query_string, keyspace, protocol_version,
+            decoder, prepared.result_metadata_id,
+        )  # fmt: skip
+
+    @property
+    def column_metadata(self) -> tuple[ColumnSpec, ...]:
+        """cassandra-driver's name for `bind_columns`."""
+        return self.bind_columns
+
+    @property
+    def result_metadata(self) -> tuple[ColumnSpec, ...] | None:
+        """The columns of the result as last known, or None."""
+        decoder = self.result[1]
+        return decoder.columns if decoder is not None else None
+
+    @property
+    def result_metadata_id(self) -> bytes | None:
+        """The server's id of those columns (protocol v5), or None."""
+        return self.result[0]
+
+    def is_routing_key_index(self, i: int) -> bool:
+        """Whether marker `i` is part of the partition key."""
+        return i in (self.routing_key_indexes or ())
+
+    def bind(self, values: Sequence[Any] | Mapping[str, Any] | None) -> BoundStatement:
+        """A new BoundStatement with these values; see BoundStatement.bind."""
+        return BoundStatement(self).bind(values)
+
+    def __repr__(self) -> str:
+        return f'<PreparedStatement query="{self.query_string}", consistency={_level_name(self)}>'
+
+
+class BoundStatement(Statement):
+    """A prepared statement with its values, ready to be executed (`cassandra.query.BoundStatement`).
+
+    `prepared_statement` is what it was made from, `payload` the encoded values as the protocol's
+    `<n><value_1>...<value_n>`.
+    """
+
+    __slots__ = ("_given", "payload", "prepared_statement")
+
+    def __init__(
+        self,
+        prepared_statement: PreparedStatement,
+        retry_policy: RetryPolicy | None = None,
+        consistency_level: int | None = None,
+        routing_key: bytes | Sequence[bytes] | None = None,
+        serial_consistency_level: int | None = None,
+        fetch_size: int | None = FETCH_SIZE_UNSET,
+        keyspace: str | None = None,
+        custom_payload: dict[str, bytes] | None = None,
+    ) -> None:
+        self.prepared_statement = prepared_statement
+        self.payload: bytes = _NO_VALUES
+        self._given: Sequence[Any] | Mapping[str, Any] = ()
+        self.retry_policy = prepared_statement.retry_policy
+        self.consistency_level = prepared_statement.consistency_level
+        self.serial_consistency_level = prepared_statement.serial_consistency_level
+        self.fetch_size = prepared_statement.fetch_size
+        self.custom_payload = prepared_statement.custom_payload
+        if prepared_statement.bind_columns:
+            self.keyspace = prepared_statement.bind_columns[0].keyspace_name
+        super().__init__(
+            retry_policy, consistency_level, routing_key, serial_consistency_level, fetch_size, keyspace,
+            custom_payload, prepared_statement.is_idempotent,
+        )  # fmt: skip
+
+    def bind(self, values: Sequence[Any] | Mapping[str, Any] | None) -> BoundStatement:
+        """Encodes the values and returns this statement.
+
+        `values` is a sequence in the order of the markers, or a mapping by column name, whose other keys are ignored.
+        What is missing is bound as UNSET_VALUE on protocol v4 and later. Raises ValueError (too many values;
+        UNSET_VALUE in the partition key, or below v4), KeyError (a name missing below v4) and EncodeError, which is a
+        TypeError too, for a value that does not fit its column.
+        """
+        if values is None:
+            values = ()
+        self.payload = self.prepared_statement.encoder.encode(values)
+        self._given = values
+        return self
+
+    @property
+    def values(self) -> list[Any]:
+        """The encoded values, each bytes, None or UNSET_VALUE."""
+        return _split_values(self.payload)
+
+    @property
+    def raw_values(self) -> list[Any]:
+        """The values as the application gave them, in the order of the columns."""
+        given = self._given
+        if isinstance(given, Mapping):
+            return [given.get(column.name, UNSET_VALUE) for column in self.prepared_statement.bind_columns]
+        return list(given)
+
+    @property
+    def routing_key(self) -> Any:
+        """The serialized partition key as set, else as bound; None if the markers do not cover the partition key."""
+        if self._routing_key is not None:
+            return self._routing_key
+        prepared = self.prepared_statement
+        return prepared.encoder.routing_key(self.payload) if prepared.routing_key_indexes else None
+
+    @routing_key.setter
+    def routing_key(self, key: bytes | Sequence[bytes] | None) -> None:
+        Statement.routing_key.__set__(self, key)
+
+    def __repr__(self) -> str:
+        query = self.prepared_statement.query_string
+        return f'<BoundStatement query="{query}", values={self.raw_values}, consistency={_level_name(self)}>'
+
+
+class BatchStatement(Statement):
+    """Several statements that the server applies together (`cassandra.query.BatchStatement`).
+
+    Parameters:
+        batch_type: BatchType.LOGGED (all or nothing), UNLOGGED or COUNTER.
+        retry_policy, consistency_level, serial_consistency_level, custom_payload: as in Statement, for the batch as a
+            whole.
+        session: its encoder writes the parameters of statements that are not prepared; a default Encoder does if None.
+
+    The first statement that knows both its keyspace and its routing key gives the batch its own. `queries` holds what
+    was added, each as (is prepared, query id or CQL as bytes, encoded values), `prepared_statements` the
+    PreparedStatements among them by id.
+    """
+
+    def __init__(
+        self,
+        batch_type: BatchType = BatchType.LOGGED,
+        retry_policy: RetryPolicy | None = None,
+        consistency_level: int | None = None,
+        serial_consistency_level: int | None = None,
+        session: Any = None,
+        custom_payload: dict[str, bytes] | None = None,
+    ) -> None:
+        super().__init__(
+            retry_policy,
+            consistency_level,
+            serial_consistency_level=serial_consistency_level,
+            custom_payload=custom_payload,
+        )
+        self.batch_type = batch_type
+        self.queries: list[tuple[bool, bytes, bytes]] = []
+        self.prepared_statements: dict[bytes, PreparedStatement] = {}
+        self._session = session
+
+    def add(
+        self,
+        statement: str | SimpleStatement | PreparedStatement | BoundStatement,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+    ) -> BatchStatement:
+        """Adds a statement with its parameters and returns the batch.
+
+        Raises ValueError for parameters next to a BoundStatement and for more than 65,535 statements, TypeError for
+        what is no statement, and what BoundStatement.bind raises.
+        """
+        if len(self.queries) >= _MAX_BATCH:
+            raise ValueError(f"a batch cannot hold more than {_MAX_BATCH} statements")
+        if isinstance(statement, PreparedStatement):
+            statement = statement.bind(parameters)
+        elif isinstance(statement, BoundStatement):
+            if parameters:
+                raise ValueError("a BoundStatement has its values already: BatchStatement.add takes no others with it")
+        elif isinstance(statement, (str, SimpleStatement)):
+            text = statement if isinstance(statement, str) else statement.query_string
+            if parameters:
+                text = bind_params(text, parameters, Encoder() if self._session is None else self._session.encoder)
+            self.queries.append((False, text.encode(), _NO_VALUES))
+        else:
+            raise TypeError(f"a batch takes str, simple, prepared and bound statements, not {statement!r}")
+        if isinstance(statement, BoundStatement):
+            prepared = statement.prepared_statement
+            self.prepared_statements[prepared.query_id] = prepared
+            self.queries.append((True, prepared.query_id, statement.payload))
+        if isinstance(statement, Statement):
+            self._take_over(statement)
+        return self
+
+    def add_all(
+        self, statements: Iterable[Any], parameters: Iterable[Sequence[Any] | Mapping[str, Any] | None]
+    ) -> None:
+        """Adds statements with their parameters, pair by pair, up to the end of the shorter sequence."""
+        for statement, values in zip(statements, parameters):  # noqa: B905
+            self.add(statement, values)
+
+    def clear(self) -> None:
+        """Empties the batch for another use; not while a request that executes it is under way."""
+        self.queries = []
+        self.prepared_statements = {}
+        self.keyspace = None
+        self.routing_key = None
+        self.custom_payload = None
+
+    def _take_over(self, statement: Statement) -> None:
+        if self.routing_key is None and statement.keyspace and statement.routing_key:
+            self.routing_key = statement.routing_key
+            self.keyspace = statement.keyspace
+        if statement.custom_payload:
+            self.custom_payload = {**(self.custom_payload or {}), **statement.custom_payload}
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def __repr__(self) -> str:
+        return f"<BatchStatement type={self.batch_type}, statements={len(self)}, consistency={_level_name(self)}>"
+
+
+class HostTargetingStatement:
+    """A copy of any statement that DefaultLoadBalancingPolicy sends to `target_host` first; still an instance of the
+    statement's class.
+
+    (`cassandra.query.HostTargetingStatement`; the `host` argument of Session.execute serves most needs better.)
+    """
+
+    target_host: Any
+
+    def __new__(cls, inner_statement: Any, target_host: Any) -> HostTargetingStatement:
+        kind = type(inner_statement)
+        targeted: HostTargetingStatement = object.__new__(type(kind.__name__, (cls, kind), {}))
+        targeted.__dict__.update(getattr(inner_statement, "__dict__", {}))
+        for base in kind.__mro__:
+            for slot in getattr(base, "__slots__", ()):
+                if slot != "__weakref__":
+                    setattr(targeted, slot, getattr(inner_statement, slot))
+        return targeted
+
+    def __init__(self, inner_statement: Any, target_host: Any) -> None:
+        self.target_host = target_host
+
+
+def bind_params(query: str, params: Sequence[Any] | Mapping[str, Any], encoder: Encoder) -> str:
+    """`query` with its `%s` or `%(name)s` replaced by the CQL literals of `params`; a literal percent sign in it is
+    written `%%`.
+    """
+    encode = encoder.cql_encode_all_types
+    if isinstance(params, Mapping):
+        return query % {name: encode(value) for name, value in params.items()}
+    return query % tuple(map(encode, params))
+
+
+def _level_name(statement: Statement | PreparedStatement) -> str:
+    return ConsistencyLevel.value_to_name.get(statement.consistency_level, "Not Set")  # type: ignore[arg-type]
+
+
+def _split_values(payload: bytes) -> list[Any]:
+    """The values of `<n:short>` and n times [value] (native_protocol_v4.spec section 3)."""
+    (count,) = struct.unpack_from(">H", payload)
+    values: list[Any] = []
+    position = 2
+    for _ in range(count):
+        (length,) = struct.unpack_from(">i", payload, position)
+        position += 4
+        if length < 0:
+            values.append(None if length == -1 else UNSET_VALUE)
+        else:
+            values.append(payload[position : position + length])
+            position += length
+    return values

@@ -1,0 +1,114 @@
+"""Row factories: what becomes of the plain tuples that a page of rows decodes to; `factory(column_names, rows)`.
+
+Layer: model. They run in the greenlet that looks at the rows. The driver decodes straight into `named_tuple_class`
+where it can.
+"""
+
+from __future__ import annotations
+
+import keyword
+import logging
+import re
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+__all__ = [
+    "PseudoNamedTupleRow",
+    "RowFactory",
+    "dict_factory",
+    "named_tuple_class",
+    "named_tuple_factory",
+    "ordered_dict_factory",
+    "pseudo_namedtuple_factory",
+    "tuple_factory",
+]
+
+log = logging.getLogger(__name__)
+
+RowFactory = Callable[[Sequence[str], Sequence[tuple[Any, ...]]], Sequence[Any]]
+
+_EDGES = re.compile(r"\A[^a-zA-Z0-9]+|[^a-zA-Z0-9_]+\Z")
+_ODD = re.compile(r"[^a-zA-Z0-9]")
+
+
+def tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+    """Rows as plain tuples."""
+    return rows
+
+
+@lru_cache(maxsize=1024)
+def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
+    """The `Row` class for columns of these names; the same class as long as it is in use often enough to stay cached.
+
+    Names are cleaned as cassandra-driver does: what is not a letter or digit goes at both ends (trailing underscores
+    stay) and becomes an underscore inside. If that leaves a name Python refuses, or two alike, a warning is logged,
+    once per class, and positional names (`field_0_`) or a trailing underscore take their place.
+    """
+    clean = [_ODD.sub("_", _EDGES.sub("", name)) for name in names]
+    fields: list[str] = []
+    for index, name in enumerate(clean):
+        field = name if name.isidentifier() and not keyword.iskeyword(name) else f"field_{index}_"
+        while field in fields:
+            field += "_"
+        fields.append(field)
+    if fields != clean:
+        log.warning(
+            "The columns %s do not all give valid and distinct names for a named tuple; its fields are %s. "
+            'Aliases (SELECT "<column>" AS name) or another row_factory avoid this.', list(names), fields,
+        )
+    return namedtuple("Row", fields)  # type: ignore[misc]
+
+
+def named_tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+    """Rows as named tuples of `named_tuple_class`: the default. (The driver decodes straight into that class
+    instead.)
+    """
+    make = named_tuple_class(tuple(colnames))._make  # type: ignore[attr-defined]
+    return list(map(make, rows))
+
+
+class PseudoNamedTupleRow:
+    """A row whose columns are attributes under their own names, whatever those are; items by position; iterable."""
+
+    __slots__ = ("_columns", "_values")
+
+    def __init__(self, ordered_dict: Mapping[str, Any]) -> None:
+        self._columns = ordered_dict
+        self._values = tuple(ordered_dict.values())
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # copy and pickle look for these before the slots are filled
+            raise AttributeError(name)
+        try:
+            return self._columns[name]
+        except KeyError:
+            raise AttributeError(f"the row has no column {name!r}") from None
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._values[index]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({dict(self._columns)!r})"
+
+
+def pseudo_namedtuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[PseudoNamedTupleRow]:
+    """Rows with the columns as attributes, without making a class for them."""
+    return [PseudoNamedTupleRow(row) for row in ordered_dict_factory(colnames, rows)]
+
+
+def dict_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """Rows as dicts, in the order of the columns."""
+    return [dict(zip(colnames, row)) for row in rows]  # noqa: B905  a row has exactly the columns
+
+
+def ordered_dict_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[OrderedDict[str, Any]]:
+    """Rows as OrderedDicts, whose equality respects the order of the columns."""
+    return [OrderedDict(zip(colnames, row)) for row in rows]  # noqa: B905
