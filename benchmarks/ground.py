@@ -1,0 +1,36 @@
+"""The measuring ground: a real server with the benchmarks' data in it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.runner import run_process
+
+LOAD_LIMIT_S = 600
+
+
+@contextmanager
+def real_server(host: str | None) -> Iterator[tuple[str, int]]:
+    """(address, port) of the server at `host` ("address" or "address:port"), or of one node started for this."""
+    if host is not None:
+        address, _, port = host.partition(":")
+        yield address, int(port or 9042)
+        return
+    from geventcql.testing import CassandraCluster
+
+    with CassandraCluster(1) as cluster:
+        node = cluster.nodes[0]
+        yield node.address, node.port
+
+
+def load(server: tuple[str, int], peers: Path | None) -> int:
+    """Create and fill the tables where that is still to do, by the reference driver if it is at hand: rows written."""
+    interpreter, package = (peers, "cassandra") if peers else (Path(sys.executable), "geventcql")
+    order = json.dumps({"host": server[0], "port": server[1], "package": package})
+    rows = run_process(interpreter, "benchmarks.drivers.load", order, LOAD_LIMIT_S)["rows"]
+    assert isinstance(rows, int)
+    return rows
