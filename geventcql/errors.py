@@ -332,10 +332,17 @@ class ConnectionShutdown(ConnectionException):
 
 
 class ProtocolVersionUnsupported(ConnectionException):
-    """The server does not speak protocol version `startup_version`, nor (if it negotiated) any lower one of ours."""
+    """The server does not speak protocol version `startup_version`.
 
-    def __init__(self, endpoint: Any, startup_version: int) -> None:
-        super().__init__(f"Unsupported protocol version on {endpoint}: {startup_version}", endpoint)
+    `reason`: its own words. `next_version`: the lower one that its answer suggests, 0 if it speaks none of ours, None
+    if it did not say.
+    """
+
+    next_version: int | None = None
+
+    def __init__(self, endpoint: Any, startup_version: int, reason: str = "") -> None:
+        message = f"Unsupported protocol version on {endpoint}: {startup_version}"
+        super().__init__(f"{message} ({reason})" if reason else message, endpoint)
         self.startup_version = startup_version
 
 

@@ -1,1 +1,73 @@
+"""The native protocol without I/O: frames, requests, responses, handshake, compression.
 
+Layer: protocol; imports the foundation and the compiled core only. Here stand the names that applications import from
+`cassandra.protocol`.
+"""
+
+from geventcql.errors import (
+    AlreadyExistsException,
+    BadCredentials,
+    CASWriteUnknown,
+    CDCWriteException,
+    ClientWriteError,
+    ErrorMessage,
+    FunctionFailureMessage,
+    InvalidRequestException,
+    IsBootstrappingErrorMessage,
+    OverloadedErrorMessage,
+    PreparedQueryNotFound,
+    ProtocolException,
+    ReadFailureMessage,
+    ReadTimeoutErrorMessage,
+    ServerError,
+    SyntaxException,
+    TruncateError,
+    UnauthorizedErrorMessage,
+    UnavailableErrorMessage,
+    WriteFailureMessage,
+    WriteTimeoutErrorMessage,
+    error_classes,
+)
+from geventcql.errors import ConfigurationErrorMessage as ConfigurationException
+from geventcql.errors import RequestExecutionErrorMessage as RequestExecutionException
+from geventcql.errors import RequestValidationErrorMessage as RequestValidationException
+from geventcql.protocol.constants import (
+    RESULT_KIND_PREPARED,
+    RESULT_KIND_ROWS,
+    RESULT_KIND_SCHEMA_CHANGE,
+    RESULT_KIND_SET_KEYSPACE,
+    RESULT_KIND_VOID,
+)
+
+__all__ = [
+    "RESULT_KIND_PREPARED",
+    "RESULT_KIND_ROWS",
+    "RESULT_KIND_SCHEMA_CHANGE",
+    "RESULT_KIND_SET_KEYSPACE",
+    "RESULT_KIND_VOID",
+    "AlreadyExistsException",
+    "BadCredentials",
+    "CASWriteUnknown",
+    "CDCWriteException",
+    "ClientWriteError",
+    "ConfigurationException",
+    "ErrorMessage",
+    "FunctionFailureMessage",
+    "InvalidRequestException",
+    "IsBootstrappingErrorMessage",
+    "OverloadedErrorMessage",
+    "PreparedQueryNotFound",
+    "ProtocolException",
+    "ReadFailureMessage",
+    "ReadTimeoutErrorMessage",
+    "RequestExecutionException",
+    "RequestValidationException",
+    "ServerError",
+    "SyntaxException",
+    "TruncateError",
+    "UnauthorizedErrorMessage",
+    "UnavailableErrorMessage",
+    "WriteFailureMessage",
+    "WriteTimeoutErrorMessage",
+    "error_classes",
+]

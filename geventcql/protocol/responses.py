@@ -1,0 +1,358 @@
+"""Responses of protocol v3, v4 and v5 (section 4.2), decoded from bodies.
+
+Layer: protocol; pure. This is the way of everything but rows on the hot path: handshakes, PREPARE answers, errors,
+events, schema changes; the reader of a connection and driver greenlets call it. Rows of applications go through the
+compiled core, which reads the same layout; `Rows` here serves the control connection and tests.
+
+Bytes that follow a message are ignored (section 1). A truncated or contradictory one raises FrameError naming the
+field, one that no version of the protocol has ProtocolError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from uuid import UUID
+
+from geventcql.cython.codecs import ColumnSpec, RowDecoder, read_columns
+from geventcql.errors import ErrorMessage, FrameError, ProtocolError
+from geventcql.protocol.constants import (
+    FLAG_CUSTOM_PAYLOAD,
+    FLAG_TRACING,
+    FLAG_WARNING,
+    RESULT_KIND_PREPARED,
+    RESULT_KIND_ROWS,
+    RESULT_KIND_SCHEMA_CHANGE,
+    RESULT_KIND_SET_KEYSPACE,
+    RESULT_KIND_VOID,
+    ROWS_GLOBAL_TABLE_SPEC,
+    ROWS_HAS_MORE_PAGES,
+    ROWS_METADATA_CHANGED,
+    ROWS_NO_METADATA,
+    Opcode,
+    ProtocolVersion,
+    SchemaTargetType,
+    UserAggregateDescriptor,
+    UserFunctionDescriptor,
+)
+from geventcql.protocol.errormessages import read_error
+from geventcql.protocol.notation import Reader
+
+UserTypes = Mapping[tuple[str, str], type]
+Envelope = tuple[UUID | None, list[str] | None, dict[str, bytes | None] | None, int]
+
+
+@dataclass
+class Message:
+    """What a server sends. `trace_id`, `warnings`, `custom_payload`: of the envelope, None where it has none."""
+
+    opcode: ClassVar[Opcode]
+    trace_id: UUID | None = field(default=None, init=False, compare=False, repr=False)
+    warnings: list[str] | None = field(default=None, init=False, compare=False, repr=False)
+    custom_payload: dict[str, bytes | None] | None = field(default=None, init=False, compare=False, repr=False)
+
+
+@dataclass
+class Ready(Message):
+    """Section 4.2.2: the connection takes requests."""
+
+    opcode = Opcode.READY
+
+
+@dataclass
+class Authenticate(Message):
+    """Section 4.2.3; `authenticator`: class name of the server's IAuthenticator."""
+
+    opcode = Opcode.AUTHENTICATE
+    authenticator: str
+
+
+@dataclass
+class Supported(Message):
+    """Section 4.2.4; `options`: name to the values that the server offers."""
+
+    opcode = Opcode.SUPPORTED
+    options: dict[str, list[str]]
+
+
+@dataclass
+class AuthChallenge(Message):
+    """Section 4.2.7."""
+
+    opcode = Opcode.AUTH_CHALLENGE
+    token: bytes | None
+
+
+@dataclass
+class AuthSuccess(Message):
+    """Section 4.2.8."""
+
+    opcode = Opcode.AUTH_SUCCESS
+    token: bytes | None
+
+
+@dataclass
+class Event(Message):
+    """Section 4.2.6. `event_args` as cassandra-driver hands them to its handlers; {} for a type we do not know.
+
+    TOPOLOGY_CHANGE and STATUS_CHANGE: change_type, address (a pair of text and port); SCHEMA_CHANGE:
+    SchemaChange.schema_change_event.
+    """
+
+    opcode = Opcode.EVENT
+    event_type: str
+    event_args: dict[str, Any]
+
+
+@dataclass
+class ResultMessage(Message):
+    """Section 4.2.5: an answer to QUERY, EXECUTE, BATCH or PREPARE; `kind` is one of constants.RESULT_KIND_*."""
+
+    opcode = Opcode.RESULT
+    kind: ClassVar[int]
+
+
+@dataclass
+class Void(ResultMessage):
+    """Done, nothing to tell."""
+
+    kind = RESULT_KIND_VOID
+
+
+@dataclass
+class SetKeyspace(ResultMessage):
+    """The connection's keyspace is `keyspace` now."""
+
+    kind = RESULT_KIND_SET_KEYSPACE
+    keyspace: str
+
+
+@dataclass
+class SchemaChange(ResultMessage):
+    """`change_type`, `target` (constants.SchemaChangeType, SchemaTargetType), `keyspace`, `name` of the target in it.
+
+    `name` is None for a keyspace; `arguments`: CQL types of a function or an aggregate, else None.
+    """
+
+    kind = RESULT_KIND_SCHEMA_CHANGE
+    change_type: str
+    target: str
+    keyspace: str
+    name: str | None = None
+    arguments: list[str] | None = None
+
+    @property
+    def schema_change_event(self) -> dict[str, Any]:
+        """As cassandra-driver has it: target_type, change_type, keyspace, and 'table', 'type', 'function' ..."""
+        event: dict[str, Any] = {
+            "target_type": self.target,
+            "change_type": self.change_type,
+            "keyspace": self.keyspace,
+        }
+        if self.name is None:
+            return event
+        value: Any = self.name
+        if self.target == SchemaTargetType.FUNCTION:
+            value = UserFunctionDescriptor(self.name, self.arguments or [])
+        elif self.target == SchemaTargetType.AGGREGATE:
+            value = UserAggregateDescriptor(self.name, self.arguments or [])
+        event[self.target.lower()] = value
+        return event
+
+
+@dataclass
+class Prepared(ResultMessage):
+    """Section 4.2.5.4.
+
+    query_id, result_metadata_id: for EXECUTE (the second from v5 on, else None); bind_columns: what to encode;
+    pk_indexes: which of them make the partition key, in its order (from v4 on, else None); result_flags: ROWS_*;
+    result_columns: what rows will have (() if none are known); result_raw: the bytes that those were read from.
+    """
+
+    kind = RESULT_KIND_PREPARED
+    query_id: bytes
+    result_metadata_id: bytes | None
+    bind_columns: tuple[ColumnSpec, ...]
+    pk_indexes: tuple[int, ...] | None
+    result_flags: int
+    result_columns: tuple[ColumnSpec, ...]
+    result_raw: bytes
+
+
+@dataclass
+class Rows(ResultMessage):
+    """Section 4.2.5.2, whole. `decoder` is the one that read `rows` (plain tuples); `columns` its columns.
+
+    paging_state: to ask for the next page with, None on the last; new_metadata_id: if the columns changed (v5).
+    """
+
+    kind = RESULT_KIND_ROWS
+    columns: tuple[ColumnSpec, ...]
+    decoder: RowDecoder
+    rows: list[tuple[Any, ...]]
+    paging_state: bytes | None
+    new_metadata_id: bytes | None
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        names: tuple[str, ...] = self.decoder.names
+        return names
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows as dictionaries by column name."""
+        names = self.column_names
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class RowsMetadata:
+    """The head of a Rows result, up to the row count; `columns` is None if it carries none (ROWS_NO_METADATA)."""
+
+    flags: int
+    column_count: int
+    paging_state: bytes | None
+    new_metadata_id: bytes | None
+    columns: tuple[ColumnSpec, ...] | None
+    raw: bytes
+
+
+def read_envelope(flags: int, body: bytes, version: int) -> Envelope:
+    """What the header flags announce before the message: (trace id, warnings, custom payload, where the message is).
+
+    Section 4; in this order, None for each that is not there. v3 knows the trace id only.
+    """
+    reader = Reader(body)
+    trace_id = reader.uuid("tracing id") if flags & FLAG_TRACING else None
+    warnings = payload = None
+    if version >= ProtocolVersion.V4:
+        if flags & FLAG_WARNING:
+            warnings = [reader.text("warning") for _ in range(reader.short("number of warnings"))]
+        if flags & FLAG_CUSTOM_PAYLOAD:
+            payload = reader.bytes_map("custom payload")
+    return trace_id, warnings, payload, reader.pos
+
+
+def decode(
+    opcode: int,
+    flags: int,
+    body: bytes,
+    version: int,
+    user_types: UserTypes | None = None,
+    decoder: RowDecoder | None = None,
+) -> Message | ErrorMessage:
+    """The message in a (decompressed) frame body.
+
+    opcode, flags: of the frame's header; user_types: (keyspace, type name) to the class its values become; decoder:
+    for rows that come without metadata. Raises FrameError or ProtocolError.
+    """
+    read = _READERS.get(opcode)
+    if read is None:
+        raise ProtocolError(f"the server sent a message with opcode 0x{opcode:02x}, which is no response")
+    trace_id, warnings, payload, pos = read_envelope(flags, body, version)
+    message = read(Reader(body, pos), version, user_types, decoder)
+    message.trace_id = trace_id
+    message.warnings = warnings
+    message.custom_payload = payload
+    return message
+
+
+def read_rows_metadata(reader: Reader, user_types: UserTypes | None) -> RowsMetadata:
+    """<metadata> of section 4.2.5.2, of rows or, in a PREPARE answer, of the rows to come."""
+    flags = reader.int_("flags of the result metadata")
+    count = reader.count("number of columns")
+    paging_state = reader.bytes_("paging state") if flags & ROWS_HAS_MORE_PAGES else None
+    new_id = reader.short_bytes("result metadata id") if flags & ROWS_METADATA_CHANGED else None
+    if flags & ROWS_NO_METADATA:
+        return RowsMetadata(flags, count, paging_state, new_id, None, b"")
+    start = reader.pos
+    columns, reader.pos = read_columns(reader.body, start, flags, count, user_types)
+    return RowsMetadata(flags, count, paging_state, new_id, columns, reader.body[start : reader.pos])
+
+
+def _rows(reader: Reader, user_types: UserTypes | None, decoder: RowDecoder | None) -> Rows:
+    metadata = read_rows_metadata(reader, user_types)
+    if metadata.columns is not None:  # what a body says of itself holds, whatever the statement was prepared with
+        decoder = RowDecoder(metadata.columns, metadata.raw)
+    elif decoder is None:
+        raise ProtocolError("the server sent rows without metadata, and they were not asked for so")
+    elif metadata.column_count != len(decoder.columns):
+        raise ProtocolError(
+            f"the server sent rows of {metadata.column_count} columns, the statement has {len(decoder.columns)}"
+        )
+    count = reader.count("number of rows")
+    if count * max(1, metadata.column_count) * 4 > len(reader.body) - reader.pos:  # each cell has a length of 4 bytes
+        raise FrameError(f"bad message: {count} rows of {metadata.column_count} columns do not fit in its body")
+    rows, reader.pos = decoder.decode_rows(reader.body, reader.pos, count, None)
+    return Rows(decoder.columns, decoder, rows, metadata.paging_state, metadata.new_metadata_id)
+
+
+def _prepared(reader: Reader, version: int, user_types: UserTypes | None) -> Prepared:
+    query_id = reader.short_bytes("the statement's id")
+    metadata_id = reader.short_bytes("result metadata id") if version >= ProtocolVersion.V5 else None
+    flags = reader.int_("flags of the bind metadata")
+    count = reader.count("number of bind columns")
+    pk_indexes = None
+    if version >= ProtocolVersion.V4:
+        pk_count = reader.count("number of partition key columns")
+        # A count that lies ends at the first index that is not there.
+        pk_indexes = tuple([reader.short("index of a partition key column") for _ in range(pk_count)])
+    bind_columns, reader.pos = read_columns(reader.body, reader.pos, flags & ROWS_GLOBAL_TABLE_SPEC, count, user_types)
+    if pk_indexes and max(pk_indexes) >= count:
+        raise ProtocolError(f"a statement with {count} parameters has its partition key at {pk_indexes}")
+    result = read_rows_metadata(reader, user_types)
+    return Prepared(
+        query_id, metadata_id, bind_columns, pk_indexes, result.flags, result.columns or (), result.raw
+    )
+
+
+def _schema_change(reader: Reader) -> SchemaChange:
+    change_type = reader.string("kind of schema change")
+    target = reader.string("target of the schema change")
+    change = SchemaChange(change_type, target, reader.string("keyspace of the schema change"))
+    if target != SchemaTargetType.KEYSPACE:
+        change.name = reader.string("name of what changed")
+    if target in (SchemaTargetType.FUNCTION, SchemaTargetType.AGGREGATE):
+        change.arguments = reader.string_list("argument types")
+    return change
+
+
+def _result(
+    reader: Reader, version: int, user_types: UserTypes | None, decoder: RowDecoder | None
+) -> ResultMessage:
+    kind = reader.int_("kind of result")
+    if kind == RESULT_KIND_VOID:
+        return Void()
+    if kind == RESULT_KIND_ROWS:
+        return _rows(reader, user_types, decoder)
+    if kind == RESULT_KIND_SET_KEYSPACE:
+        return SetKeyspace(reader.string("keyspace"))
+    if kind == RESULT_KIND_PREPARED:
+        return _prepared(reader, version, user_types)
+    if kind == RESULT_KIND_SCHEMA_CHANGE:
+        return _schema_change(reader)
+    raise ProtocolError(f"the server sent a RESULT of the unknown kind {kind}")
+
+
+def _event(reader: Reader) -> Event:
+    event_type = reader.string("type of event").upper()
+    if event_type == "SCHEMA_CHANGE":
+        return Event(event_type, _schema_change(reader).schema_change_event)
+    if event_type in ("TOPOLOGY_CHANGE", "STATUS_CHANGE"):
+        change_type = reader.string("kind of change")
+        return Event(event_type, {"change_type": change_type, "address": reader.inet("address of the node")})
+    return Event(event_type, {})
+
+
+_Read = Callable[[Reader, int, UserTypes | None, RowDecoder | None], Message | ErrorMessage]
+_READERS: dict[int, _Read] = {
+    Opcode.ERROR: lambda reader, version, types, decoder: read_error(reader, version),
+    Opcode.READY: lambda reader, version, types, decoder: Ready(),
+    Opcode.AUTHENTICATE: lambda reader, version, types, decoder: Authenticate(reader.string("authenticator")),
+    Opcode.SUPPORTED: lambda reader, version, types, decoder: Supported(reader.string_multimap("supported options")),
+    Opcode.RESULT: _result,
+    Opcode.EVENT: lambda reader, version, types, decoder: _event(reader),
+    Opcode.AUTH_CHALLENGE: lambda reader, version, types, decoder: AuthChallenge(reader.bytes_("challenge")),
+    Opcode.AUTH_SUCCESS: lambda reader, version, types, decoder: AuthSuccess(reader.bytes_("token")),
+}
