@@ -358,6 +358,10 @@ class CrcMismatchException(ConnectionException):
     """A segment of protocol v5 has a wrong checksum."""
 
 
+class NotSupportedError(ProtocolError):
+    """The server sent a kind of message or of type that the driver does not know (`cassandra.protocol`)."""
+
+
 # -- ours ------------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from geventcql.errors import (
     FunctionFailureMessage,
     InvalidRequestException,
     IsBootstrappingErrorMessage,
+    NotSupportedError,
     OverloadedErrorMessage,
     PreparedQueryNotFound,
     ProtocolException,
@@ -29,6 +30,7 @@ from geventcql.errors import (
     error_classes,
 )
 from geventcql.errors import ConfigurationErrorMessage as ConfigurationException
+from geventcql.errors import FrameError as InternalError
 from geventcql.errors import RequestExecutionErrorMessage as RequestExecutionException
 from geventcql.errors import RequestValidationErrorMessage as RequestValidationException
 from geventcql.protocol.constants import (
@@ -53,8 +55,10 @@ __all__ = [
     "ConfigurationException",
     "ErrorMessage",
     "FunctionFailureMessage",
+    "InternalError",
     "InvalidRequestException",
     "IsBootstrappingErrorMessage",
+    "NotSupportedError",
     "OverloadedErrorMessage",
     "PreparedQueryNotFound",
     "ProtocolException",

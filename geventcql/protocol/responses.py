@@ -5,7 +5,7 @@ events, schema changes; the reader of a connection and driver greenlets call it.
 compiled core, which reads the same layout; `Rows` here serves the control connection and tests.
 
 Bytes that follow a message are ignored (section 1). A truncated or contradictory one raises FrameError naming the
-field, one that no version of the protocol has ProtocolError.
+field, one that no version of the protocol has NotSupportedError.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from geventcql.cython.codecs import ColumnSpec, RowDecoder, read_columns
-from geventcql.errors import ErrorMessage, FrameError, ProtocolError
+from geventcql.errors import ErrorMessage, FrameError, NotSupportedError, ProtocolError
 from geventcql.protocol.constants import (
     FLAG_CUSTOM_PAYLOAD,
     FLAG_TRACING,
@@ -245,11 +245,11 @@ def decode(
     """The message in a (decompressed) frame body.
 
     opcode, flags: of the frame's header; user_types: (keyspace, type name) to the class its values become; decoder:
-    for rows that come without metadata. Raises FrameError or ProtocolError.
+    for rows that come without metadata. Raises FrameError or another ProtocolError.
     """
     read = _READERS.get(opcode)
     if read is None:
-        raise ProtocolError(f"the server sent a message with opcode 0x{opcode:02x}, which is no response")
+        raise NotSupportedError(f"the server sent a message with opcode 0x{opcode:02x}, which is no response")
     trace_id, warnings, payload, pos = read_envelope(flags, body, version)
     message = read(Reader(body, pos), version, user_types, decoder)
     message.trace_id = trace_id
@@ -332,7 +332,7 @@ def _result(
         return _prepared(reader, version, user_types)
     if kind == RESULT_KIND_SCHEMA_CHANGE:
         return _schema_change(reader)
-    raise ProtocolError(f"the server sent a RESULT of the unknown kind {kind}")
+    raise NotSupportedError(f"the server sent a RESULT of the unknown kind {kind}")
 
 
 def _event(reader: Reader) -> Event:
