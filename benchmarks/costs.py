@@ -24,9 +24,12 @@ def probe(package: str, peers: Path | None, name: str, server: tuple[str, int], 
     return run_process(interpreter, "benchmarks.drivers.probe", json.dumps(order), PROBE_LIMIT_S)
 
 
-def connecting(package: str, peers: Path | None, server: tuple[str, int], protocol: int, times: int) -> dict[str, float]:
+def connecting(
+    package: str, peers: Path | None, server: tuple[str, int], protocol: int, times: int
+) -> dict[str, float]:
     """Import and connect-plus-first-query seconds (the least, and the median), resident MB then (the median)."""
-    runs = [probe(package, peers, "connecting", server, protocol) for _ in range(times + 1)][1:]  # the first fills .pyc
+    runs = [probe(package, peers, "connecting", server, protocol) for _ in range(times + 1)]
+    runs = runs[1:]  # the first one wrote the .pyc files
     imports, connects = [run["import_s"] for run in runs], [run["connect_s"] for run in runs]
     return {
         "import_s": round(min(imports), 4),

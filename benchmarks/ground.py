@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.runner import run_process
 
 LOAD_LIMIT_S = 600
@@ -20,11 +21,14 @@ def real_server(host: str | None) -> Iterator[tuple[str, int]]:
         address, _, port = host.partition(":")
         yield address, int(port or 9042)
         return
-    from geventcql.testing import CassandraCluster
+    from geventcql.testing import CassandraCluster, MissingTool, StartError
 
-    with CassandraCluster(1) as cluster:
-        node = cluster.nodes[0]
-        yield node.address, node.port
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(CassandraCluster(1))
+        except (MissingTool, StartError) as error:
+            raise BenchmarkError(f"No Cassandra could be started ({error}); --host uses one that runs.") from error
+        yield cluster.contact_points[0], cluster.port
 
 
 def load(server: tuple[str, int], peers: Path | None) -> int:

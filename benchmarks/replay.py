@@ -54,7 +54,8 @@ def running(
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline().split()
         if line[:1] != ["listening"]:
-            raise BenchmarkError(f"The replaying server did not start on {listen[0]}:{listen[1]}: {process.stderr.read()}")
+            why = process.stderr.read()
+            raise BenchmarkError(f"The replaying server did not start on {listen[0]}:{listen[1]}: {why}")
         yield line[1], int(line[2])
     finally:
         process.terminate()

@@ -22,7 +22,7 @@ MODULES = {
     "cassandra-driver": "cassandra_driver",
 }
 OWN = ("floor", "geventcql")  # run by this interpreter, the others by the peers'
-V4_ONLY = ("floor", "acsylla", "cassandra-driver")  # acsylla knows no v5, cassandra-driver's gevent reactor breaks on it
+V4_ONLY = ("floor", "acsylla", "cassandra-driver")  # acsylla has no v5, on which the third's gevent reactor breaks
 CELL_LIMIT_S = 120  # a process that takes longer than this for one cell is stuck
 
 

@@ -19,7 +19,7 @@ SELECT_VALUES, INSERT_VALUES, SCAN_VALUES = map(list, (schema.SELECT_VALUES, sch
 
 
 class Workloads:
-    """The five workloads on one session: closed loops of asyncio tasks, as drivers/greenlets.py has them of greenlets."""
+    """The five workloads on one session: closed loops of tasks, as drivers/greenlets.py has them of greenlets."""
 
     def __init__(self, session: Any, recorder: Recorder) -> None:
         self._session = session

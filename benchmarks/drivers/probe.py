@@ -28,6 +28,7 @@ else:
 IMPORT_S = time.perf_counter() - _START
 
 import resource  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -45,7 +46,7 @@ def connect() -> Any:
 
 
 def rss_mb() -> float:
-    """Resident memory of this process now, in MB (10**6 bytes are not meant: 2**20)."""
+    """Resident memory of this process now, in units of 2**20 bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -110,7 +111,10 @@ def stall() -> dict[str, object]:
     statement = session.prepare(schema.SCAN)
     statement.fetch_size = schema.PAGE_ROWS
     found: dict[str, object] = {}
-    ways = {"iterate": lambda rows: sum(1 for _ in rows), "all": lambda rows: len(rows.all())}
+    ways: dict[str, Callable[[Any], int]] = {
+        "iterate": lambda rows: sum(1 for _ in rows),
+        "all": lambda rows: len(rows.all()),
+    }
     for way, read in ways.items():
         read(session.execute(statement, schema.SCAN_VALUES))  # decoders made, caches warm
         trace, ticker = SwitchTrace(), gevent.spawn(_tick)
@@ -135,7 +139,7 @@ def _tick() -> None:
 
 
 def crowd() -> dict[str, float]:
-    """10,000 greenlets at once against one host, three selects each: seconds, requests, and memory before and at most."""
+    """10,000 greenlets at once against one host, three selects each: seconds, and memory before and at most."""
     cluster = connect()
     session = cluster.connect()
     session.default_timeout = 300
