@@ -84,14 +84,15 @@ def reply(version: int, stream: int, body: bytes) -> bytes:
     return struct.pack(">BBHBI", 0x80 | version, 0, stream, RESULT, len(body)) + body
 
 
-def segment(payload: bytes) -> bytes:
-    """A self-contained uncompressed v5 segment (protocol v5, section 2.2)."""
-    facts = (len(payload) | 1 << 17).to_bytes(3, "little")
+def segment(payload: bytes, self_contained: bool = True) -> bytes:
+    """An uncompressed v5 segment (protocol v5, section 2.2)."""
+    facts = (len(payload) | self_contained << 17).to_bytes(3, "little")
     crc = crc32(payload, crc32(b"\xfa\x2d\x55\xca"))
-    return facts + _crc24(facts).to_bytes(3, "little") + payload + crc.to_bytes(4, "little")
+    return facts + crc24(facts).to_bytes(3, "little") + payload + crc.to_bytes(4, "little")
 
 
-def _crc24(data: bytes) -> int:
+def crc24(data: bytes) -> int:
+    """The checksum of a segment header (protocol v5, section 2.2)."""
     crc = 0x875060
     for byte in data:
         crc ^= byte << 16
