@@ -1,0 +1,216 @@
+"""Checks after every test that nothing is left behind: greenlets, descriptors, errors of the hub, the driver's state.
+
+Test support, a pytest plugin; runs in the main greenlet. The driver's objects are found by the garbage collector, and
+only when the test has imported the driver; nothing here imports it.
+
+A test that must leave something says why: `@pytest.mark.allow_leaks("reason")`. A test that makes the hub report errors
+takes the fixture `hub_errors`, asserts on it and clears it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import greenlet
+import pytest
+from gevent.hub import Hub
+
+SETTLE_SECONDS = 2.0
+_REFREEZE_OBJECTS = 200_000
+_IGNORED_DESCRIPTORS = ("anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]", "/dev/", "/proc/")
+
+_failed = pytest.StashKey[bool]()
+_spawned: weakref.WeakSet[gevent.Greenlet] = weakref.WeakSet()
+
+
+@dataclass(frozen=True)
+class HubError:
+    """One error that reached the hub: in a greenlet that nobody joined, or in a callback of the loop."""
+
+    context: str
+    type: type[BaseException]
+    text: str
+
+
+_hub_errors: list[HubError] = []
+
+
+def _recording(handle_error: Callable[..., None]) -> Callable[..., None]:
+    def record(self: Hub, context: Any, type: Any, value: Any, tb: Any) -> None:
+        if type is not None and not issubclass(type, self.NOT_ERROR):
+            _hub_errors.append(HubError(repr(context), type, f"{type.__name__}: {value}"))
+        handle_error(self, context, type, value, tb)
+
+    return record
+
+
+# --- what is there ---------------------------------------------------------------------------------------------------
+
+
+def descriptors() -> dict[int, str]:
+    """This process's open descriptors and what they are; those that gevent's loop opens for itself left out."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the listing's own descriptor
+            continue
+        if not target.startswith(_IGNORED_DESCRIPTORS):
+            found[int(name)] = target
+    return found
+
+
+@dataclass
+class _Objects:
+    """Live objects that matter, found in one pass."""
+
+    greenlets: list[greenlet.greenlet]
+    connections: list[Any]
+    clusters: list[Any]
+
+
+def _with_subclasses(kind: type[Any] | None) -> set[type[Any]]:
+    if kind is None:
+        return set()
+    return {kind}.union(*map(_with_subclasses, type.__subclasses__(kind)))
+
+
+def _objects() -> _Objects:
+    greenlets = _with_subclasses(greenlet.greenlet)
+    connections = _with_subclasses(getattr(sys.modules.get("geventcql.net.connection"), "Connection", None))
+    clusters = _with_subclasses(getattr(sys.modules.get("geventcql.cluster"), "Cluster", None))
+    wanted = greenlets | connections | clusters
+    found = _Objects([g for g in _spawned if not g.dead], [], [])
+    spawned = {id(g) for g in found.greenlets}
+    for item in [item for item in gc.get_objects() if type(item) in wanted]:
+        if type(item) in connections:
+            found.connections.append(item)
+        elif type(item) in clusters:
+            found.clusters.append(item)
+        elif id(item) not in spawned and _is_running(item):
+            found.greenlets.append(item)
+    return found
+
+
+def _is_running(item: greenlet.greenlet) -> bool:
+    """Suspended greenlets of any hub; not the hubs themselves, nor what threads (of gevent's pool too) start in."""
+    of_a_thread = item.parent is None or type(item).__module__ == "gevent.threadpool"
+    return bool(item) and not of_a_thread and not isinstance(item, Hub) and item is not greenlet.getcurrent()
+
+
+def _where(item: greenlet.greenlet) -> str:
+    frame = item.gr_frame
+    stack = "".join(traceback.format_stack(frame)[-4:]) if frame is not None else "    (not started)\n"
+    return f"{item!r}\n{stack}".rstrip()
+
+
+class Snapshot:
+    """What was there before a test."""
+
+    def __init__(self) -> None:
+        self._greenlets = weakref.WeakSet(_objects().greenlets)
+        self._descriptors = descriptors()
+
+    def problems(self) -> list[str]:
+        """What is there now that was not, and what of the driver's state is wrong; empty when all is well."""
+        found = _objects()
+        problems = [f"greenlet left: {_where(g)}" for g in found.greenlets if g not in self._greenlets]
+        problems += [
+            f"descriptor left: {number} {target}"
+            for number, target in descriptors().items()
+            if self._descriptors.get(number) != target
+        ]
+        problems += _driver_problems(found)
+        problems += [f"hub error: {error.text} in {error.context}" for error in _hub_errors]
+        return problems
+
+    def settle(self, seconds: float = SETTLE_SECONDS) -> list[str]:
+        """The problems that are still there after at most `seconds`, the hub running and garbage collected."""
+        deadline = time.monotonic() + seconds
+        pause = 0.0
+        while True:
+            problems = self.problems()
+            if not problems or time.monotonic() > deadline:
+                return problems
+            gevent.sleep(pause)
+            gc.collect()
+            pause = min(0.1, pause + 0.005)
+
+
+def _driver_problems(found: _Objects) -> list[str]:
+    problems = []
+    all_shut_down = all(cluster.is_shutdown for cluster in found.clusters)
+    for connection in found.connections:
+        try:
+            connection.check_invariants()
+        except AssertionError as e:
+            problems.append(f"connection state: {connection!r}: {e}")
+        if all_shut_down and not (connection.is_closed or connection.is_defunct):
+            problems.append(f"connection open while every cluster is shut down: {connection!r}")
+    unresolved = getattr(sys.modules.get("geventcql.response"), "debug_unresolved", None)
+    if unresolved is not None:
+        problems += [f"future not resolved exactly once: {item!r}" for item in unresolved()]
+    return problems
+
+
+# --- the plugin ------------------------------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "allow_leaks(reason): what is left after the test is not checked; say why")
+    gevent.Greenlet.add_spawn_callback(_spawned.add)
+    Hub.handle_error = _recording(Hub.handle_error)
+    gevent.get_hub()  # its descriptors are no test's
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What importing made lives for ever: out of the collector's sight, so that looking for leaks stays cheap."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: pytest.TestReport = yield  # type: ignore[assignment]
+    if report.failed:
+        item.stash[_failed] = True
+    return report  # type: ignore[return-value]
+
+
+@pytest.fixture
+def hub_errors() -> list[HubError]:
+    """The errors that the hub has reported in this test so far; a test that expects some clears the list."""
+    return _hub_errors
+
+
+@pytest.fixture(autouse=True)
+def check_invariants(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that leaves something behind; a test that failed already only gets a section in its report."""
+    marker = request.node.get_closest_marker("allow_leaks")
+    _hub_errors.clear()
+    if marker is not None:
+        if not (marker.args and isinstance(marker.args[0], str) and marker.args[0].strip()):
+            pytest.fail("allow_leaks needs a reason", pytrace=False)
+        yield
+        return
+    before = Snapshot()
+    yield
+    problems = before.settle()
+    if problems:
+        text = "left behind or wrong after the test:\n" + "\n".join(problems)
+        if request.node.stash.get(_failed, False):
+            request.node.add_report_section("teardown", "invariants", text)
+        else:
+            pytest.fail(text, pytrace=False)
+    if len(gc.get_objects()) > _REFREEZE_OBJECTS:
+        gc.collect()
+        gc.freeze()
