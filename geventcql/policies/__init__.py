@@ -1,0 +1,74 @@
+"""Policies: the decisions that applications may take over, under the names of `cassandra.policies`.
+
+Layer: model. Each family has a module of its own.
+"""
+
+from geventcql.policies.conviction import ConvictionPolicy, SimpleConvictionPolicy
+from geventcql.policies.load_balancing import (
+    DCAwareRoundRobinPolicy,
+    DefaultLoadBalancingPolicy,
+    DSELoadBalancingPolicy,
+    HostDistance,
+    HostFilterPolicy,
+    HostStateListener,
+    LoadBalancingPolicy,
+    RoundRobinPolicy,
+    TokenAwarePolicy,
+    WhiteListRoundRobinPolicy,
+    WrapperPolicy,
+    default_lbp_factory,
+)
+from geventcql.policies.reconnection import (
+    ConstantReconnectionPolicy,
+    ExponentialReconnectionPolicy,
+    ReconnectionPolicy,
+)
+from geventcql.policies.retry import (
+    DowngradingConsistencyRetryPolicy,
+    FallthroughRetryPolicy,
+    NeverRetryPolicy,
+    RetryPolicy,
+)
+from geventcql.policies.speculative import (
+    ConstantSpeculativeExecutionPolicy,
+    NoSpeculativeExecutionPlan,
+    NoSpeculativeExecutionPolicy,
+    SpeculativeExecutionPlan,
+    SpeculativeExecutionPolicy,
+)
+from geventcql.policies.translation import AddressTranslator, EC2MultiRegionTranslator, IdentityTranslator, Resolver
+from geventcql.protocol.constants import WriteType
+
+__all__ = [
+    "AddressTranslator",
+    "ConstantReconnectionPolicy",
+    "ConstantSpeculativeExecutionPolicy",
+    "ConvictionPolicy",
+    "DCAwareRoundRobinPolicy",
+    "DSELoadBalancingPolicy",
+    "DefaultLoadBalancingPolicy",
+    "DowngradingConsistencyRetryPolicy",
+    "EC2MultiRegionTranslator",
+    "ExponentialReconnectionPolicy",
+    "FallthroughRetryPolicy",
+    "HostDistance",
+    "HostFilterPolicy",
+    "HostStateListener",
+    "IdentityTranslator",
+    "LoadBalancingPolicy",
+    "NeverRetryPolicy",
+    "NoSpeculativeExecutionPlan",
+    "NoSpeculativeExecutionPolicy",
+    "ReconnectionPolicy",
+    "Resolver",
+    "RetryPolicy",
+    "RoundRobinPolicy",
+    "SimpleConvictionPolicy",
+    "SpeculativeExecutionPlan",
+    "SpeculativeExecutionPolicy",
+    "TokenAwarePolicy",
+    "WhiteListRoundRobinPolicy",
+    "WrapperPolicy",
+    "WriteType",
+    "default_lbp_factory",
+]
