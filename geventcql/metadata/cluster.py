@@ -1,0 +1,150 @@
+"""What the driver knows of the cluster: hosts, keyspaces and the token map.
+
+Layer: model. The driver's own greenlets write; each part is an immutable snapshot that is replaced as a whole, so any
+greenlet may read at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from geventcql.host import EndPoint, Host
+from geventcql.metadata.names import protect_name
+from geventcql.metadata.replication import ReplicationStrategy
+from geventcql.metadata.tokens import TokenMap, token_class_of
+
+__all__ = ["KeyspaceMetadata", "Metadata"]
+
+
+class KeyspaceMetadata:
+    """A keyspace (`cassandra.metadata.KeyspaceMetadata`).
+
+    `name`; `durable_writes`: whether writes pass the commit log; `replication_strategy`: made of the class name and its
+    options, None if those are not understood.
+    """
+
+    def __init__(
+        self, name: str, durable_writes: bool, strategy_class: str | None, strategy_options: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.durable_writes = durable_writes
+        self.replication_strategy = ReplicationStrategy.create(strategy_class, strategy_options)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> KeyspaceMetadata:
+        """From a row of system_schema.keyspaces."""
+        options = dict(row["replication"])
+        return cls(row["keyspace_name"], row["durable_writes"], options.pop("class", None), options)
+
+    def as_cql_query(self) -> str:
+        """The CREATE KEYSPACE statement."""
+        strategy = self.replication_strategy
+        replication = "{}" if strategy is None else strategy.export_for_schema()
+        return (
+            f"CREATE KEYSPACE {protect_name(self.name)} WITH replication = {replication} "
+            f" AND durable_writes = {str(self.durable_writes).lower()}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<KeyspaceMetadata: {self.name} {self.replication_strategy}>"
+
+
+class Metadata:
+    """Hosts, keyspaces and token map of one cluster (`cassandra.metadata.Metadata`).
+
+    Attributes: cluster_name; partitioner: its Java class name; token_map: a TokenMap, None while it is not known.
+    """
+
+    def __init__(self) -> None:
+        self.cluster_name: str | None = None
+        self.partitioner: str | None = None
+        self.token_map: TokenMap | None = None
+        self._hosts: Mapping[EndPoint, Host] = {}
+        self._keyspaces: Mapping[str, KeyspaceMetadata] = MappingProxyType({})
+
+    # -- hosts
+
+    def all_hosts(self) -> list[Host]:
+        """All hosts, up or not."""
+        return list(self._hosts.values())
+
+    def get_host(self, endpoint_or_address: EndPoint | Host | str, port: int | None = None) -> Host | None:
+        """The host with this end point, or with this address for clients, and port if given; None if there is none."""
+        if isinstance(endpoint_or_address, Host):
+            endpoint_or_address = endpoint_or_address.endpoint
+        if isinstance(endpoint_or_address, EndPoint):
+            return self._hosts.get(endpoint_or_address)
+        for host in self._hosts.values():
+            address, host_port = host.broadcast_rpc_address, host.broadcast_rpc_port
+            if address is None:
+                address, host_port = host.endpoint.address, host.endpoint.port
+            if address == endpoint_or_address and (port is None or host_port is None or host_port == port):
+                return host
+        return None
+
+    def get_host_by_host_id(self, host_id: UUID) -> Host | None:
+        """The host of this identity; None if there is none."""
+        return next((host for host in self._hosts.values() if host.host_id == host_id), None)
+
+    def add_or_return_host(self, host: Host) -> tuple[Host, bool]:
+        """(the host known by this end point, False), or (`host`, True) after adding it."""
+        known = self._hosts.get(host.endpoint)
+        if known is not None:
+            return known, False
+        self._hosts = {**self._hosts, host.endpoint: host}
+        return host, True
+
+    def remove_host(self, host: Host) -> bool:
+        """Forgets the host; False if it was not known."""
+        hosts = dict(self._hosts)
+        known = hosts.pop(host.endpoint, None)
+        self._hosts = hosts
+        return known is not None
+
+    # -- keyspaces
+
+    @property
+    def keyspaces(self) -> Mapping[str, KeyspaceMetadata]:
+        """The keyspaces by name, as a read-only snapshot; see set_keyspaces."""
+        return self._keyspaces
+
+    def set_keyspaces(self, keyspaces: Iterable[KeyspaceMetadata]) -> None:
+        """Replaces all keyspaces, and with them the strategies of the token map."""
+        self._keyspaces = MappingProxyType({keyspace.name: keyspace for keyspace in keyspaces})
+        if self.token_map is not None:
+            self.token_map = self.token_map.with_strategies(self._strategies())
+
+    def _strategies(self) -> dict[str, ReplicationStrategy | None]:
+        return {name: keyspace.replication_strategy for name, keyspace in self._keyspaces.items()}
+
+    # -- tokens
+
+    def rebuild_token_map(self, partitioner: str, token_map: Mapping[Host, Iterable[str]]) -> None:
+        """Replaces the token map by one made of each host's tokens, as their text in system.local and system.peers.
+
+        Needed as well when a host changes data centre or rack. With an unknown partitioner there is no token map.
+        """
+        self.partitioner = partitioner
+        token_class = token_class_of(partitioner)
+        if token_class is None:
+            self.token_map = None
+            return
+        owners = {token_class.from_string(text).value: host for host, tokens in token_map.items() for text in tokens}
+        self.token_map = TokenMap(token_class, owners, self._strategies())
+
+    def get_replicas(self, keyspace: str, key: bytes) -> list[Host]:
+        """The hosts that hold the partition of a serialized key, in a list of the caller's own; empty if not known."""
+        tokens = self.token_map
+        if tokens is None:
+            return []
+        return list(tokens.get_replicas(keyspace, tokens.token_class.hash_fn(key)))
+
+    def can_support_partitioner(self) -> bool:
+        """True: the tokens of any partitioner it knows, the driver can compute. cassandra-driver may lack Murmur3."""
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Metadata: {self.cluster_name} {len(self._hosts)} hosts, {len(self._keyspaces)} keyspaces>"
