@@ -10,7 +10,7 @@ import datetime
 import math
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -18,7 +18,7 @@ from uuid import UUID
 
 from geventcql.util import Date, Duration, OrderedMap, OrderedMapSerializedKey, SortedSet, Time
 
-__all__ = ["Encoder", "ValueSequence", "cql_quote"]
+__all__ = ["Encoder", "ValueSequence", "bind_params", "cql_quote"]
 
 
 def cql_quote(term: object) -> str:
@@ -161,3 +161,13 @@ class Encoder:
 
     def _join(self, values: Iterable[Any]) -> str:
         return ", ".join(map(self.cql_encode_all_types, values))
+
+
+def bind_params(query: str, params: Sequence[Any] | Mapping[str, Any], encoder: Encoder) -> str:
+    """`query` with its `%s` or `%(name)s` replaced by the CQL literals of `params`; a literal percent sign in it is
+    written `%%`.
+    """
+    encode = encoder.cql_encode_all_types
+    if isinstance(params, Mapping):
+        return query % {name: encode(value) for name, value in params.items()}
+    return query % tuple(map(encode, params))

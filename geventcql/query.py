@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from geventcql.cython.codecs import UNSET, BindEncoder, ColumnSpec, RowDecoder
-from geventcql.encoder import Encoder, ValueSequence
+from geventcql.encoder import Encoder, ValueSequence, bind_params
 from geventcql.errors import TraceUnavailable
 from geventcql.protocol.constants import BatchType, ConsistencyLevel
 from geventcql.rows import (
@@ -127,10 +127,7 @@ class Statement:
 
     @routing_key.setter
     def routing_key(self, key: bytes | Sequence[bytes] | None) -> None:
-        if isinstance(key, (list, tuple)):
-            # Cassandra's composite of a partition key: each component with its length before it and a zero after it.
-            key = key[0] if len(key) == 1 else b"".join(struct.pack(f">H{len(p)}sB", len(p), p, 0) for p in key)
-        self._routing_key = key  # type: ignore[assignment]  # bytes or None by now
+        self._routing_key = _packed(key)
 
     @routing_key.deleter
     def routing_key(self) -> None:
@@ -344,7 +341,7 @@ class BoundStatement(Statement):
 
     @routing_key.setter
     def routing_key(self, key: bytes | Sequence[bytes] | None) -> None:
-        Statement.routing_key.__set__(self, key)
+        self._routing_key = _packed(key)
 
     def __repr__(self) -> str:
         query = self.prepared_statement.query_string
@@ -469,14 +466,13 @@ class HostTargetingStatement:
         self.target_host = target_host
 
 
-def bind_params(query: str, params: Sequence[Any] | Mapping[str, Any], encoder: Encoder) -> str:
-    """`query` with its `%s` or `%(name)s` replaced by the CQL literals of `params`; a literal percent sign in it is
-    written `%%`.
-    """
-    encode = encoder.cql_encode_all_types
-    if isinstance(params, Mapping):
-        return query % {name: encode(value) for name, value in params.items()}
-    return query % tuple(map(encode, params))
+def _packed(key: bytes | Sequence[bytes] | None) -> bytes | None:
+    """One serialized key. Several components make Cassandra's composite: each after its length, a zero after it."""
+    if key is None or isinstance(key, bytes):
+        return key
+    if isinstance(key, (bytearray, memoryview)):
+        return bytes(key)
+    return key[0] if len(key) == 1 else b"".join(struct.pack(f">H{len(p)}sB", len(p), p, 0) for p in key)
 
 
 def _level_name(statement: Statement | PreparedStatement) -> str:
