@@ -58,7 +58,7 @@ def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
             "The columns %s do not all give valid and distinct names for a named tuple; its fields are %s. "
             'Aliases (SELECT "<column>" AS name) or another row_factory avoid this.', list(names), fields,
         )
-    return namedtuple("Row", fields)  # type: ignore[misc]
+    return namedtuple("Row", fields)
 
 
 def named_tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
