@@ -102,7 +102,7 @@ class Handshake:
     if nothing here needs it (`supported` is None otherwise). endpoint: for errors.
 
     `compression` is None or the algorithm chosen, from STARTUP on: the server may compress from its answer on, the
-    client must not before READY or AUTHENTICATE arrived (`started`). `segmented`: v5's segments, both ways, from now on.
+    client must not before READY or AUTHENTICATE arrived (`started`). `segmented`: from now on v5's segments, both ways.
     """
 
     def __init__(

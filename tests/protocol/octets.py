@@ -1,4 +1,4 @@
-"""Bytes of the protocol's notations written by hand, independent of the code under test (no struct, no helper of it)."""
+"""Bytes of the notations of the protocol written by hand, independent of the code under test and of its helpers."""
 
 from __future__ import annotations
 
