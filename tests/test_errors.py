@@ -62,7 +62,7 @@ def test_every_exception_is_there_with_its_parameters(theirs: type[Exception], o
 
 
 def test_the_hierarchy_is_theirs() -> None:
-    pairs = [(param.values[0], param.values[1]) for param in PAIRS]
+    pairs: list[Any] = [param.values for param in PAIRS]
     for (their_a, our_a), (their_b, our_b) in itertools.product(pairs, repeat=2):
         assert issubclass(our_a, our_b) is issubclass(their_a, their_b), (our_a, our_b)
 
@@ -77,7 +77,6 @@ def test_every_error_message_is_exported_under_its_name(name: str) -> None:
 
 
 def test_two_classes_of_one_name_stay_two() -> None:
-    assert protocol.ConfigurationException is not errors.ConfigurationException
     assert not issubclass(protocol.ConfigurationException, errors.DriverException)
     assert issubclass(protocol.AlreadyExistsException, protocol.ConfigurationException)
     assert issubclass(errors.AlreadyExists, errors.ConfigurationException)

@@ -101,7 +101,7 @@ def test_the_plainest_query(version: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_query_with_everything(version: int) -> None:
-    only_v5 = {"keyspace": "ks", "now_in_seconds": 77} if version >= 5 else {}
+    only_v5: dict[str, Any] = {"keyspace": "ks", "now_in_seconds": 77} if version >= 5 else {}
     parts = query_parts(
         version,
         "q",
@@ -129,8 +129,8 @@ def test_a_query_with_everything(version: int) -> None:
 )
 def test_execute(version: int, head: bytes) -> None:
     parts = execute_parts(version, b"id", b"meta", 1, has_values=True, page_size=10, with_timestamp=True)
-    assert parts == (Opcode.EXECUTE, head + o.b2(1) + flags(0x25, version), o.b4(10), 4)
     assert parts.body(VALUES, 1) == parts.prefix + VALUES + o.b4(10) + o.b8(1)
+    assert parts == (Opcode.EXECUTE, head + o.b2(1) + flags(0x25, version), o.b4(10), 4)
 
 
 def test_execute_on_v5_needs_the_metadata_id() -> None:
