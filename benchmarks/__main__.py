@@ -160,7 +160,7 @@ def main(publish: bool | None, json_path: Path | None, render: Path | None, **gi
         results = from_json(render) if render else run(options, console)
         report.show(results, console)
         public = options.complete if publish is None and render is None else bool(publish)
-        fallback = render or (PUBLISHED if public else runner.ROOT / "build" / "benchmarks.json")
+        fallback = PUBLISHED if public else render or runner.ROOT / "build" / "benchmarks.json"
         write(results, json_path or fallback, public, console)
     except BenchmarkError as error:
         raise click.ClickException(str(error)) from error

@@ -16,6 +16,10 @@ from benchmarks.stats import Spread
 
 BEGIN = "<!-- results: begin (written by make bench) -->"
 END = "<!-- results: end -->"
+FILES = (
+    "![Rates by driver and workload](_static/benchmarks.svg)\n\n"
+    "Every figure of every round: [benchmarks.json](_static/benchmarks.json)."
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def markdown(results: Results) -> str:
         f"{settings['rounds']} interleaved rounds, in each the best of"
         f" {settings['repeats']} times {settings['seconds']} s."
     )
-    parts = [f"{where}\n{how}", *(f"### {sheet.title}\n\n{_markdown_table(sheet)}" for sheet in sheets(results))]
+    parts = [f"{where}\n{how}", FILES, *(f"### {sheet.title}\n\n{_markdown_table(sheet)}" for sheet in sheets(results))]
     return "\n\n".join(parts)
 
 
