@@ -125,7 +125,7 @@ class SortedSet:
         del self._items[i]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._items)
+        yield from self._items
 
     def __reversed__(self) -> Iterator[Any]:
         return reversed(self._items)
@@ -378,6 +378,16 @@ class OrderedMapSerializedKey(OrderedMap):
     def _serialize_key(self, key: Any) -> bytes | None:
         encode: Callable[[Any], bytes | None] = self.cass_key_type.encode
         return encode(key)
+
+    def _position(self, key: Any) -> int:
+        try:
+            return super()._position(key)
+        except KeyError:
+            # A decoded key is indexed by the server's bytes: sets in them are in the server's order, not in Python's.
+            for i, item in enumerate(self._items):
+                if item[0] == key:
+                    return i
+            raise
 
 
 @total_ordering
