@@ -15,7 +15,7 @@ import gevent
 from gevent import socket
 
 from geventcql.testing.certificates import Certificates, make_certificates
-from geventcql.testing.node import STORAGE_PORT, CassandraNode, Settings, StartError, sees_up
+from geventcql.testing.node import STORAGE_PORT, CassandraNode, Settings, StartError
 from geventcql.testing.processes import Guard, wait_for
 
 TOKENS_PER_NODE = 16
@@ -54,6 +54,7 @@ class CassandraCluster:
         self._base = _free_subnet(Settings(**settings).port) if base is None else base
         self._first = first
         self._guard = Guard("geventcql-cassandra-")
+        self._has_role = False
         self.certificates: Certificates | None = None
         if tls:
             # A few more addresses than nodes, for nodes that are added later.
@@ -101,6 +102,17 @@ class CassandraCluster:
         """The port for CQL clients, the same on all nodes."""
         return self.nodes[0].port
 
+    def driver_options(self) -> dict[str, Any]:
+        """The further arguments that ``geventcql.Cluster`` needs to get in: its `ssl_context` and `auth_provider`."""
+        options: dict[str, Any] = {}
+        if self.certificates is not None:
+            options["ssl_context"] = self.certificates.ssl_context()
+        if self.nodes[0].settings.auth:
+            from geventcql.auth import PlainTextAuthProvider  # only now: starting nodes does not need the driver
+
+            options["auth_provider"] = PlainTextAuthProvider("cassandra", "cassandra")
+        return options
+
     def start(self) -> None:
         """Start the nodes that do not run, side by side, and wait until each takes clients and sees the others up.
 
@@ -112,6 +124,8 @@ class CassandraCluster:
         for node in started:
             node.finish_start()
         self._await_members(started)
+        if self.nodes[0].settings.auth and not self._has_role:
+            self._await_role()
 
     def stop(self) -> None:
         """Stop all nodes in good order; their data stays for the next :meth:`start`."""
@@ -158,12 +172,20 @@ class CassandraCluster:
         deadline = time.monotonic() + self.nodes[0].settings.start_timeout
 
         def all_seen() -> bool:
-            missing[:] = [(node, other) for node, other in missing if not sees_up(node, other.address)]
+            missing[:] = [(node, other) for node, other in missing if not node.sees_up(other.address)]
             return not missing
 
         if not wait_for(all_seen, deadline - time.monotonic(), interval=0.1):
             pairs = ", ".join(f"{node.address} does not see {other.address}" for node, other in missing)
             raise StartError(f"the nodes do not form a cluster: {pairs}")
+
+
+    def _await_role(self) -> None:
+        """Wait until one of the nodes, whichever comes first, has made the role ``cassandra``."""
+        timeout = self.nodes[0].settings.start_timeout
+        if not wait_for(lambda: any(node.made_role() for node in self.nodes), timeout, interval=0.1):
+            raise StartError(f"no node made the role cassandra within {timeout:g} s")
+        self._has_role = True
 
 
 def _even_tokens(index: int, nodes: int) -> list[int]:

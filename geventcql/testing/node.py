@@ -48,7 +48,6 @@ _QUICK_START = (
     "-Dcassandra.memtable.row_overhead_size=180",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
     "-Dcassandra.superuser_setup_delay_ms=0",
-    "-Dcassandra.ring_delay_ms=1000",
     "-Dcassandra.shutdown_announce_in_ms=200",
     "-Dcassandra.consistent.rangemovement=false",
     "-Dcassandra.test.ignore_sigar=true",
@@ -56,8 +55,10 @@ _QUICK_START = (
     "-XX:-BytecodeVerificationRemote",
 )
 
+# StorageService tells only at level DEBUG that it knows another node's tokens.
 _LOGBACK = """<configuration><appender name="FILE" class="ch.qos.logback.core.FileAppender"><file>{log}</file>
 <encoder><pattern>%-5level [%thread] %date{{ISO8601}} %F:%L - %msg%n</pattern></encoder></appender>
+<logger name="org.apache.cassandra.service.StorageService" level="DEBUG"/>
 <root level="INFO"><appender-ref ref="FILE"/></root></configuration>
 """
 
@@ -307,20 +308,33 @@ class CassandraNode:
             return ""
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             file.seek(self._log_start if since_start else 0)
-            return file.read()
+            text: str = file.read()
+        return text
+
+    def sees_up(self, address: str) -> bool:
+        """Whether this node has said in its log, since its start, that the node on `address` is up and owns tokens."""
+        text, name = self.log(), f"/{address}:{STORAGE_PORT}"
+        return f"{name} is now UP" in text and f"{name} state NORMAL" in text
+
+    def made_role(self) -> bool:
+        """Whether this node has made the role ``cassandra`` since its start."""
+        return _ROLE_MADE in self.log()
 
     def _is_ready(self) -> bool:
-        text = self.log()
-        # Only the first node of a new cluster makes the superuser's role, a moment after it listens.
-        makes_role = self.settings.auth and self._log_start == 0 and self._seeds[0] == self.address
-        return _LISTENING in text and (not makes_role or _ROLE_MADE in text) and self.is_listening()
+        # A node by itself makes the superuser's role when it first starts, a moment after it listens. Of a cluster's
+        # nodes any one makes it; the cluster waits for that.
+        makes_role = self.settings.auth and self._log_start == 0 and self._seeds == (self.address,)
+        return _LISTENING in self.log() and (not makes_role or self.made_role()) and self.is_listening()
 
     def _last_words(self) -> str:
-        lines = self.log().splitlines()
-        errors = [line for line in lines if line.startswith("ERROR")]
+        # An entry is a line that begins with a level, and the lines of a stack trace after it.
+        entries = re.split(r"\n(?=[A-Z]+ +\[)", self.log().rstrip())
+        errors = [entry for entry in entries if entry.startswith("ERROR")]
+        noise = re.compile(r"DEBUG|.*(Flushing|LogTransaction|ColumnFamilyStore)")
+        lines = [entry for entry in entries if not noise.match(entry)]
         with open(self.stdout_path, encoding="utf-8", errors="replace") as file:
             output = [line for line in file.read().splitlines() if not line.startswith("WARNING:")]
-        parts = {"errors in its log": errors[-10:], "its log": lines[-25:], "its standard output": output[-40:]}
+        parts = {"errors in its log": errors[-5:], "its log": lines[-20:], "its standard output": output[-40:]}
         return "\n".join(f"--- {title}:\n" + "\n".join(text) for title, text in parts.items() if text)
 
     def _signal(self, number: int) -> None:
@@ -409,6 +423,8 @@ class CassandraNode:
             f"-Dcassandra.jmx.local.port={self._jmx_port}",
             f"-Djava.io.tmpdir={directory}",
             *("-Djdk.attach.allowAttachSelf=true", "-Djava.net.preferIPv4Stack=true"),
+            # How long it looks for its seeds; a node that must find them to join gets more time.
+            f"-Dcassandra.ring_delay_ms={1000 if self._tokens or self.address in self._seeds else 6000}",
             *_QUICK_START,
             *_packages(),
             *self.settings.jvm_options,
@@ -420,15 +436,6 @@ class CassandraNode:
 def _packages() -> list[str]:
     """The options that open Java's own packages to Cassandra."""
     return [f"--add-{kind}={name}=ALL-UNNAMED" for kind, names in _OPENED.items() for name in names.split()]
-
-
-def sees_up(node: CassandraNode, address: str) -> bool:
-    """Whether `node` says in its log, since its last start, that the node on `address` is up and owns its tokens."""
-    text = node.log()
-    name = re.escape(f"/{address}:{STORAGE_PORT}")
-    return re.search(name + r" is now UP", text) is not None and (
-        re.search(name + r" state jump to NORMAL", text) is not None
-    )
 
 
 def _accepts(address: str, port: int, timeout: float) -> bool:
