@@ -11,8 +11,7 @@ field, one that no version of the protocol has NotSupportedError.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from geventcql.cython.codecs import ColumnSpec, RowDecoder, read_columns
@@ -43,56 +42,78 @@ UserTypes = Mapping[tuple[str, str], type]
 Envelope = tuple[UUID | None, list[str] | None, dict[str, bytes | None] | None, int]
 
 
-@dataclass
 class Message:
-    """What a server sends. `trace_id`, `warnings`, `custom_payload`: of the envelope, None where it has none."""
+    """What a server sends. `trace_id`, `warnings`, `custom_payload`: of the envelope, None where it has none.
+
+    Two messages are equal if they are of one class and their fields are; what the envelope held does not count. (Not
+    dataclasses: making a dozen of those takes longer than the rest of this module's import.)
+    """
 
     opcode: ClassVar[Opcode]
-    trace_id: UUID | None = field(default=None, init=False, compare=False, repr=False)
-    warnings: list[str] | None = field(default=None, init=False, compare=False, repr=False)
-    custom_payload: dict[str, bytes | None] | None = field(default=None, init=False, compare=False, repr=False)
+    trace_id: UUID | None = None
+    warnings: list[str] | None = None
+    custom_payload: dict[str, bytes | None] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """What the message itself holds, by name."""
+        return {name: value for name, value in vars(self).items() if name not in _ENVELOPE}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message) or type(other) is not type(self):
+            return NotImplemented
+        return self.fields() == other.fields()
+
+    __hash__ = None  # type: ignore[assignment]  # they can be changed
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.fields().items())})"
 
 
-@dataclass
+_ENVELOPE = frozenset(("trace_id", "warnings", "custom_payload"))
+
+
 class Ready(Message):
     """Section 4.2.2: the connection takes requests."""
 
     opcode = Opcode.READY
 
 
-@dataclass
 class Authenticate(Message):
     """Section 4.2.3; `authenticator`: class name of the server's IAuthenticator."""
 
     opcode = Opcode.AUTHENTICATE
-    authenticator: str
+
+    def __init__(self, authenticator: str) -> None:
+        self.authenticator = authenticator
 
 
-@dataclass
 class Supported(Message):
     """Section 4.2.4; `options`: name to the values that the server offers."""
 
     opcode = Opcode.SUPPORTED
-    options: dict[str, list[str]]
+
+    def __init__(self, options: dict[str, list[str]]) -> None:
+        self.options = options
 
 
-@dataclass
 class AuthChallenge(Message):
     """Section 4.2.7."""
 
     opcode = Opcode.AUTH_CHALLENGE
-    token: bytes | None
+
+    def __init__(self, token: bytes | None) -> None:
+        self.token = token
 
 
-@dataclass
 class AuthSuccess(Message):
     """Section 4.2.8."""
 
     opcode = Opcode.AUTH_SUCCESS
-    token: bytes | None
+
+    def __init__(self, token: bytes | None) -> None:
+        self.token = token
 
 
-@dataclass
 class Event(Message):
     """Section 4.2.6. `event_args` as cassandra-driver hands them to its handlers; {} for a type we do not know.
 
@@ -101,11 +122,12 @@ class Event(Message):
     """
 
     opcode = Opcode.EVENT
-    event_type: str
-    event_args: dict[str, Any]
+
+    def __init__(self, event_type: str, event_args: dict[str, Any]) -> None:
+        self.event_type = event_type
+        self.event_args = event_args
 
 
-@dataclass
 class ResultMessage(Message):
     """Section 4.2.5: an answer to QUERY, EXECUTE, BATCH or PREPARE; `kind` is one of constants.RESULT_KIND_*."""
 
@@ -113,22 +135,21 @@ class ResultMessage(Message):
     kind: ClassVar[int]
 
 
-@dataclass
 class Void(ResultMessage):
     """Done, nothing to tell."""
 
     kind = RESULT_KIND_VOID
 
 
-@dataclass
 class SetKeyspace(ResultMessage):
     """The connection's keyspace is `keyspace` now."""
 
     kind = RESULT_KIND_SET_KEYSPACE
-    keyspace: str
+
+    def __init__(self, keyspace: str) -> None:
+        self.keyspace = keyspace
 
 
-@dataclass
 class SchemaChange(ResultMessage):
     """`change_type`, `target` (constants.SchemaChangeType, SchemaTargetType), `keyspace`, `name` of the target in it.
 
@@ -136,11 +157,20 @@ class SchemaChange(ResultMessage):
     """
 
     kind = RESULT_KIND_SCHEMA_CHANGE
-    change_type: str
-    target: str
-    keyspace: str
-    name: str | None = None
-    arguments: list[str] | None = None
+
+    def __init__(
+        self,
+        change_type: str,
+        target: str,
+        keyspace: str,
+        name: str | None = None,
+        arguments: list[str] | None = None,
+    ) -> None:
+        self.change_type = change_type
+        self.target = target
+        self.keyspace = keyspace
+        self.name = name
+        self.arguments = arguments
 
     @property
     def schema_change_event(self) -> dict[str, Any]:
@@ -161,7 +191,6 @@ class SchemaChange(ResultMessage):
         return event
 
 
-@dataclass
 class Prepared(ResultMessage):
     """Section 4.2.5.4.
 
@@ -171,34 +200,55 @@ class Prepared(ResultMessage):
     """
 
     kind = RESULT_KIND_PREPARED
-    query_id: bytes
-    result_metadata_id: bytes | None
-    bind_columns: tuple[ColumnSpec, ...]
-    pk_indexes: tuple[int, ...] | None
-    result_flags: int
-    result_columns: tuple[ColumnSpec, ...]
-    result_raw: bytes
+
+    def __init__(
+        self,
+        query_id: bytes,
+        result_metadata_id: bytes | None,
+        bind_columns: tuple[ColumnSpec, ...],
+        pk_indexes: tuple[int, ...] | None,
+        result_flags: int,
+        result_columns: tuple[ColumnSpec, ...],
+        result_raw: bytes,
+    ) -> None:
+        self.query_id = query_id
+        self.result_metadata_id = result_metadata_id
+        self.bind_columns = bind_columns
+        self.pk_indexes = pk_indexes
+        self.result_flags = result_flags
+        self.result_columns = result_columns
+        self.result_raw = result_raw
 
 
-@dataclass
 class Rows(ResultMessage):
-    """Section 4.2.5.2, whole. `decoder` is the one that read `rows` (plain tuples); `columns` its columns.
+    """Section 4.2.5.2, whole. `decoder` is the one that read `rows` (plain tuples).
 
     paging_state: to ask for the next page with, None on the last; new_metadata_id: if the columns changed (v5).
     """
 
     kind = RESULT_KIND_ROWS
-    columns: tuple[ColumnSpec, ...]
-    decoder: RowDecoder
-    rows: list[tuple[Any, ...]]
-    paging_state: bytes | None
-    new_metadata_id: bytes | None
+
+    def __init__(
+        self,
+        decoder: RowDecoder,
+        rows: list[tuple[Any, ...]],
+        paging_state: bytes | None,
+        new_metadata_id: bytes | None,
+    ) -> None:
+        self.decoder = decoder
+        self.rows = rows
+        self.paging_state = paging_state
+        self.new_metadata_id = new_metadata_id
+
+    @property
+    def columns(self) -> tuple[ColumnSpec, ...]:
+        """The columns of the rows."""
+        return self.decoder.columns
 
     @property
     def column_names(self) -> tuple[str, ...]:
         """Names of the columns."""
-        names: tuple[str, ...] = self.decoder.names
-        return names
+        return self.decoder.names
 
     def dicts(self) -> list[dict[str, Any]]:
         """The rows as dictionaries by column name."""
@@ -206,8 +256,7 @@ class Rows(ResultMessage):
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
-@dataclass(frozen=True)
-class RowsMetadata:
+class RowsMetadata(NamedTuple):
     """The head of a Rows result, up to the row count; `columns` is None if it carries none (ROWS_NO_METADATA)."""
 
     flags: int
@@ -285,7 +334,7 @@ def _rows(reader: Reader, user_types: UserTypes | None, decoder: RowDecoder | No
     if count * max(1, metadata.column_count) * 4 > len(reader.body) - reader.pos:  # each cell has a length of 4 bytes
         raise FrameError(f"bad message: {count} rows of {metadata.column_count} columns do not fit in its body")
     rows, reader.pos = decoder.decode_rows(reader.body, reader.pos, count, None)
-    return Rows(decoder.columns, decoder, rows, metadata.paging_state, metadata.new_metadata_id)
+    return Rows(decoder, rows, metadata.paging_state, metadata.new_metadata_id)
 
 
 def _prepared(reader: Reader, version: int, user_types: UserTypes | None) -> Prepared:

@@ -63,6 +63,19 @@ def test_simple_messages(opcode: Opcode, body: bytes, message: Any, version: int
     assert message.opcode == opcode
 
 
+def test_messages_compare_by_class_and_fields_and_show_them() -> None:
+    challenge = responses.AuthChallenge(b"x")
+    assert challenge != responses.AuthSuccess(b"x")
+    assert challenge != responses.AuthChallenge(b"y")
+    assert challenge != b"x"
+    challenge.warnings = ["of the envelope"]
+    assert challenge == responses.AuthChallenge(b"x")
+    assert repr(challenge) == "AuthChallenge(token=b'x')"
+    assert repr(responses.Ready()) == "Ready()"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(challenge)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_errors_come_as_exceptions_with_their_envelope(version: int) -> None:
     body = TRACE.bytes + o.b4(0x2200) + o.text("no such table")
