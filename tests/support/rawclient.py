@@ -97,17 +97,18 @@ class _Tls:
         self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        while not self._try_handshake():
-            self._fill()
+        try:
+            while not self._try_handshake():
+                self._fill()
+        except ssl.SSLError:
+            sock.close()
+            raise
 
     def _try_handshake(self) -> bool:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             return False
-        except ssl.SSLError:
-            self._sock.close()
-            raise
         finally:
             if data := self._outgoing.read():
                 self._sock.sendall(data)
