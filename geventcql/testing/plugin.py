@@ -13,8 +13,8 @@ else ask for it with ``-p geventcql.testing.plugin``.
 ...     cassandra_session.execute("INSERT INTO greeting (id, words) VALUES (%s, %s)", (1, "hello"))
 ...     assert cassandra_session.execute("SELECT words FROM greeting").one().words == "hello"
 
-``--cassandra-host=HOST[:PORT]``, or the same in the environment variable ``GEVENTCQL_CASSANDRA_HOST``, uses a server that
-is already there; then nothing is started for ``cassandra``.
+``--cassandra-host=HOST[:PORT]``, or the environment variable ``GEVENTCQL_CASSANDRA_HOST``, names a server to use that
+is already there; then none is started for ``cassandra``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("geventcql").addoption(
         "--cassandra-host",
         metavar="HOST[:PORT]",
-        default=os.environ.get("GEVENTCQL_CASSANDRA_HOST"),
         help="run tests on this Cassandra instead of starting one (default: $GEVENTCQL_CASSANDRA_HOST)",
     )
 
@@ -68,10 +67,10 @@ def cassandra(
 ) -> Iterator[CassandraCluster | ExistingServer]:
     """A Cassandra that all tests share: ``cassandra.contact_points`` and ``cassandra.port`` say where.
 
-    Unless ``--cassandra-host`` names a server, it is a :class:`geventcql.testing.CassandraCluster` of one node. Leave it
-    running; a test that stops nodes starts its own with ``cassandra_cluster_factory``.
+    Unless ``--cassandra-host`` names a server, it is a :class:`geventcql.testing.CassandraCluster` of one node. Leave
+    it running; a test that stops nodes starts its own with ``cassandra_cluster_factory``.
     """
-    host = request.config.getoption("--cassandra-host")
+    host = request.config.getoption("cassandra_host") or os.environ.get("GEVENTCQL_CASSANDRA_HOST")
     if host:
         name, _, port = host.partition(":")
         yield ExistingServer([name], int(port or 9042))
