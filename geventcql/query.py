@@ -1,4 +1,4 @@
-"""Statements, row factories and query traces: what an application hands to a Session and what its rows become.
+"""Prepared, bound and batch statements; and the names of cassandra.query that live in statement, rows and trace.
 
 Layer: model. Plain objects without I/O. Statements are made and bound in the caller's greenlet; the driver reads them
 wherever the request runs, and of a PreparedStatement replaces only `result`, as a whole.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from geventcql.cython.codecs import UNSET, BindEncoder, ColumnSpec, RowDecoder
 from geventcql.encoder import Encoder, ValueSequence, bind_params
 from geventcql.errors import TraceUnavailable
-from geventcql.protocol.constants import BatchType, ConsistencyLevel
+from geventcql.protocol.constants import BatchType
 from geventcql.rows import (
     PseudoNamedTupleRow,
     dict_factory,
@@ -23,6 +23,7 @@ from geventcql.rows import (
     pseudo_namedtuple_factory,
     tuple_factory,
 )
+from geventcql.statement import FETCH_SIZE_UNSET, SimpleStatement, Statement, level_name, packed_key
 from geventcql.trace import QueryTrace, TraceEvent
 
 if TYPE_CHECKING:
@@ -56,130 +57,8 @@ __all__ = [
 UNSET_VALUE = UNSET
 """Bound instead of a value: the server leaves that column as it is (protocol v4 and later)."""
 
-FETCH_SIZE_UNSET: Final[Any] = object()
-"""A statement with this `fetch_size` takes the Session's default page size; None there means no paging."""
-
 _NO_VALUES: Final = b"\x00\x00"
 _MAX_BATCH: Final = 0xFFFF  # the count of a BATCH body is a [short]
-
-
-class Statement:
-    """What all statements share (`cassandra.query.Statement`). Whatever is None, or FETCH_SIZE_UNSET, comes from the
-    execution profile.
-
-    Parameters, which are attributes too:
-        retry_policy: a RetryPolicy for this statement.
-        consistency_level: a ConsistencyLevel.
-        routing_key: the serialized partition key, bytes; a list or tuple of serialized components is packed into one.
-        serial_consistency_level: SERIAL or LOCAL_SERIAL, for the Paxos phase of conditional statements.
-        fetch_size: rows per page; None for no paging.
-        keyspace: the keyspace of the statement; also what token awareness looks replicas up in.
-        custom_payload: dict of str to bytes for the server's query handler (protocol v4 and later).
-        is_idempotent: whether running it twice does no harm; only then it is retried after a lost answer, or
-            speculated.
-    """
-
-    retry_policy: RetryPolicy | None = None
-    consistency_level: int | None = None
-    fetch_size: int | None = FETCH_SIZE_UNSET
-    keyspace: str | None = None
-    custom_payload: dict[str, bytes] | None = None
-    is_idempotent: bool = False
-    # The defaults stand on the class so that a subclass can set its own there, as cassandra-driver lets it.
-    _routing_key: bytes | None = None
-    _serial_consistency_level: int | None = None
-
-    def __init__(
-        self,
-        retry_policy: RetryPolicy | None = None,
-        consistency_level: int | None = None,
-        routing_key: bytes | Sequence[bytes] | None = None,
-        serial_consistency_level: int | None = None,
-        fetch_size: int | None = FETCH_SIZE_UNSET,
-        keyspace: str | None = None,
-        custom_payload: dict[str, bytes] | None = None,
-        is_idempotent: bool = False,
-    ) -> None:
-        if retry_policy is not None:
-            if not hasattr(retry_policy, "on_read_timeout"):
-                raise ValueError(f"retry_policy must be a RetryPolicy, not {retry_policy!r}")
-            self.retry_policy = retry_policy
-        if consistency_level is not None:
-            self.consistency_level = consistency_level
-        if routing_key is not None:
-            self.routing_key = routing_key
-        if serial_consistency_level is not None:
-            self.serial_consistency_level = serial_consistency_level
-        if fetch_size is not FETCH_SIZE_UNSET:
-            self.fetch_size = fetch_size
-        if keyspace is not None:
-            self.keyspace = keyspace
-        if custom_payload is not None:
-            self.custom_payload = custom_payload
-        self.is_idempotent = is_idempotent
-
-    @property
-    def routing_key(self) -> Any:
-        """The serialized partition key as bytes, or None if it is not known. Setting a list or tuple packs its
-        components into one.
-        """
-        return self._routing_key
-
-    @routing_key.setter
-    def routing_key(self, key: bytes | Sequence[bytes] | None) -> None:
-        self._routing_key = _packed(key)
-
-    @routing_key.deleter
-    def routing_key(self) -> None:
-        self._routing_key = None
-
-    @property
-    def serial_consistency_level(self) -> int | None:
-        """SERIAL or LOCAL_SERIAL; setting another level is a ValueError."""
-        return self._serial_consistency_level
-
-    @serial_consistency_level.setter
-    def serial_consistency_level(self, level: int | None) -> None:
-        if level is not None and not ConsistencyLevel.is_serial(level):
-            raise ValueError(f"serial_consistency_level must be SERIAL or LOCAL_SERIAL, not {level!r}")
-        self._serial_consistency_level = level
-
-    @serial_consistency_level.deleter
-    def serial_consistency_level(self) -> None:
-        self._serial_consistency_level = None
-
-
-class SimpleStatement(Statement):
-    """CQL text that is sent as it is; `%s` and `%(name)s` in it are filled in by the client from execute's parameters.
-
-    `query_string` is the CQL; the other parameters are Statement's.
-    """
-
-    def __init__(
-        self,
-        query_string: str,
-        retry_policy: RetryPolicy | None = None,
-        consistency_level: int | None = None,
-        routing_key: bytes | Sequence[bytes] | None = None,
-        serial_consistency_level: int | None = None,
-        fetch_size: int | None = FETCH_SIZE_UNSET,
-        keyspace: str | None = None,
-        custom_payload: dict[str, bytes] | None = None,
-        is_idempotent: bool = False,
-    ) -> None:
-        super().__init__(
-            retry_policy, consistency_level, routing_key, serial_consistency_level, fetch_size, keyspace,
-            custom_payload, is_idempotent,
-        )  # fmt: skip
-        self._query_string = query_string
-
-    @property
-    def query_string(self) -> str:
-        """The CQL text."""
-        return self._query_string
-
-    def __repr__(self) -> str:
-        return f'<SimpleStatement query="{self.query_string}", consistency={_level_name(self)}>'
 
 
 class PreparedStatement:
@@ -230,12 +109,18 @@ class PreparedStatement:
         self.is_idempotent = False
         self._templates: dict[Any, Any] = {}  # the driver's: request parts by what they depend on
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        object.__setattr__(self, "_templates", {})  # they depend on all that can be set here
+
     @classmethod
     def from_response(
         cls, prepared: Prepared, query_string: str, keyspace: str | None, protocol_version: int
     ) -> PreparedStatement:
         """The statement that a PREPARE answer describes."""
-        decoder = RowDecoder(prepared.result_columns, prepared.result_raw) if prepared.result_columns else None
+        # The decoder's raw bytes begin with the flag that they were read under; see wire.Page.start.
+        raw = bytes((prepared.result_flags & 1,)) + prepared.result_raw
+        decoder = RowDecoder(prepared.result_columns, raw) if prepared.result_columns else None
         return cls(
             prepared.bind_columns, prepared.query_id, prepared.pk_indexes, query_string, keyspace, protocol_version,
             decoder, prepared.result_metadata_id,
@@ -266,7 +151,7 @@ class PreparedStatement:
         return BoundStatement(self).bind(values)
 
     def __repr__(self) -> str:
-        return f'<PreparedStatement query="{self.query_string}", consistency={_level_name(self)}>'
+        return f'<PreparedStatement query="{self.query_string}", consistency={level_name(self)}>'
 
 
 class BoundStatement(Statement):
@@ -341,11 +226,11 @@ class BoundStatement(Statement):
 
     @routing_key.setter
     def routing_key(self, key: bytes | Sequence[bytes] | None) -> None:
-        self._routing_key = _packed(key)
+        self._routing_key = packed_key(key)
 
     def __repr__(self) -> str:
         query = self.prepared_statement.query_string
-        return f'<BoundStatement query="{query}", values={self.raw_values}, consistency={_level_name(self)}>'
+        return f'<BoundStatement query="{query}", values={self.raw_values}, consistency={level_name(self)}>'
 
 
 class BatchStatement(Statement):
@@ -440,7 +325,7 @@ class BatchStatement(Statement):
         return len(self.queries)
 
     def __repr__(self) -> str:
-        return f"<BatchStatement type={self.batch_type}, statements={len(self)}, consistency={_level_name(self)}>"
+        return f"<BatchStatement type={self.batch_type}, statements={len(self)}, consistency={level_name(self)}>"
 
 
 class HostTargetingStatement:
@@ -464,19 +349,6 @@ class HostTargetingStatement:
 
     def __init__(self, inner_statement: Any, target_host: Any) -> None:
         self.target_host = target_host
-
-
-def _packed(key: bytes | Sequence[bytes] | None) -> bytes | None:
-    """One serialized key. Several components make Cassandra's composite: each after its length, a zero after it."""
-    if key is None or isinstance(key, bytes):
-        return key
-    if isinstance(key, (bytearray, memoryview)):
-        return bytes(key)
-    return key[0] if len(key) == 1 else b"".join(struct.pack(f">H{len(p)}sB", len(p), p, 0) for p in key)
-
-
-def _level_name(statement: Statement | PreparedStatement) -> str:
-    return ConsistencyLevel.value_to_name.get(statement.consistency_level, "Not Set")  # type: ignore[arg-type]
 
 
 def _split_values(payload: bytes) -> list[Any]:

@@ -128,7 +128,7 @@ class SortedSet:
         yield from self._items
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._items)
+        yield from reversed(self._items)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._items!r})"

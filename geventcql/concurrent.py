@@ -1,0 +1,205 @@
+"""Many requests at once (layer: driver), pulled lazily, never more than ``concurrency`` under way.
+
+No greenlet per request and no callbacks: one loop in the calling greenlet sends as requests end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gevent.queue import SimpleQueue
+
+from geventcql.profiles import EXEC_PROFILE_DEFAULT
+
+if TYPE_CHECKING:
+    from geventcql.response import ResponseFuture
+    from geventcql.session import Session
+
+__all__ = ["ExecutionResult", "execute_concurrent", "execute_concurrent_async", "execute_concurrent_with_args", "imap"]
+
+
+class ExecutionResult(NamedTuple):
+    """How one of many requests ended (``cassandra.concurrent.ExecutionResult``)."""
+
+    success: bool
+    result_or_exc: Any
+
+
+class _Failed:
+    """A request that could not even be sent; stands in for its future."""
+
+    def __init__(self, error: Exception) -> None:
+        self.exception = error
+
+    def result(self) -> Any:
+        raise self.exception
+
+
+def _check(concurrency: int) -> None:
+    if concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+
+
+def _send(session: Session, statement: Any, parameters: Any, profile: Any) -> Any:
+    try:
+        return session.execute_async(statement, parameters, execution_profile=profile)
+    except Exception as error:
+        return _Failed(error)
+
+
+def _cancel(futures: Iterable[Any]) -> None:
+    for future in futures:
+        if not isinstance(future, _Failed):
+            future._execution.cancel()
+
+
+def _ordered(
+    session: Session, requests: Iterator[tuple[Any, Any]], concurrency: int, profile: Any
+) -> Iterator[ResponseFuture | _Failed]:
+    """Futures in the order of the requests, each ended."""
+    window: deque[Any] = deque()
+    try:
+        for statement, parameters in islice(requests, concurrency):
+            window.append(_send(session, statement, parameters, profile))
+        while window:
+            future = window[0]
+            if not isinstance(future, _Failed):
+                future.wait()
+            window.popleft()
+            for statement, parameters in islice(requests, 1):
+                window.append(_send(session, statement, parameters, profile))
+            yield future
+    finally:
+        _cancel(window)
+
+
+def _unordered(
+    session: Session, requests: Iterator[tuple[Any, Any]], concurrency: int, profile: Any
+) -> Iterator[tuple[int, ResponseFuture | _Failed]]:
+    """(number of the request, future), in the order in which they end."""
+    ended: SimpleQueue = SimpleQueue()
+    under_way: dict[Any, int] = {}
+    numbered = enumerate(requests)
+
+    def send(count: int) -> None:
+        for number, (statement, parameters) in islice(numbered, count):
+            future = _send(session, statement, parameters, profile)
+            under_way[future] = number
+            if isinstance(future, _Failed):
+                ended.put(future)
+            else:
+                future.rawlink(ended.put)
+
+    try:
+        send(concurrency)
+        while under_way:
+            future = ended.get()
+            number = under_way.pop(future)
+            send(1)
+            yield number, future
+    finally:
+        for future in under_way:
+            if not isinstance(future, _Failed):
+                future.unlink(ended.put)
+        _cancel(under_way)
+
+
+def imap(
+    session: Session,
+    statement: Any,
+    parameters: Iterable[Any],
+    concurrency: int = 100,
+    execution_profile: Any = EXEC_PROFILE_DEFAULT,
+    *,
+    ordered: bool,
+) -> Iterator[Any]:
+    """See :meth:`Session.imap` and :meth:`Session.imap_unordered`."""
+    _check(concurrency)
+    requests = ((statement, values) for values in parameters)
+    if ordered:
+        return (future.result() for future in _ordered(session, requests, concurrency, execution_profile))
+    return (future.result() for _, future in _unordered(session, requests, concurrency, execution_profile))
+
+
+def _outcome(future: Any, raise_errors: bool) -> ExecutionResult:
+    if raise_errors:
+        return ExecutionResult(True, future.result())
+    try:
+        return ExecutionResult(True, future.result())
+    except Exception as error:
+        return ExecutionResult(False, error)
+
+
+def execute_concurrent(
+    session: Session,
+    statements_and_parameters: Iterable[tuple[Any, Any]],
+    concurrency: int = 100,
+    raise_on_first_error: bool = True,
+    results_generator: bool = False,
+    execution_profile: Any = EXEC_PROFILE_DEFAULT,
+) -> Any:
+    """Execute pairs of statement and parameters (``cassandra.concurrent.execute_concurrent``).
+
+    :param concurrency: requests under way at once
+    :param raise_on_first_error: raise the first error instead of returning it among the results
+    :param results_generator: return an iterator that sends as it is read, instead of a list
+    :returns: :class:`ExecutionResult` for each pair, in order
+    """
+    _check(concurrency)
+    requests = iter(statements_and_parameters)
+    if results_generator:
+        return (
+            _outcome(future, raise_on_first_error)
+            for future in _ordered(session, requests, concurrency, execution_profile)
+        )
+    results: dict[int, ExecutionResult] = {}
+    for number, future in _unordered(session, requests, concurrency, execution_profile):
+        results[number] = _outcome(future, raise_on_first_error)
+    return [results[number] for number in range(len(results))]
+
+
+def execute_concurrent_with_args(session: Session, statement: Any, parameters: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
+    """Execute one statement with each of ``parameters``; the rest as :func:`execute_concurrent`."""
+    return execute_concurrent(session, ((statement, values) for values in parameters), *args, **kwargs)
+
+
+def execute_concurrent_async(
+    session: Session,
+    statements_and_parameters: Iterable[tuple[Any, Any]],
+    concurrency: int = 100,
+    raise_on_first_error: bool = False,
+    execution_profile: Any = EXEC_PROFILE_DEFAULT,
+) -> Any:
+    """:func:`execute_concurrent` in a greenlet of its own; returns that greenlet, whose ``get()`` (or ``result()``) gives the
+    results.
+    """
+    run: Callable[..., Any] = execute_concurrent
+    return _Results(
+        session._spawn(
+            run, session, statements_and_parameters, concurrency, raise_on_first_error, False, execution_profile
+        )
+    )
+
+
+class _Results:
+    """What :func:`execute_concurrent_async` returns: a future in the manner of ``concurrent.futures``."""
+
+    def __init__(self, greenlet: Any) -> None:
+        self._greenlet = greenlet
+
+    def result(self, timeout: float | None = None) -> list[ExecutionResult]:
+        """Wait for the results.
+
+        :raises gevent.Timeout: not within ``timeout`` seconds
+        """
+        results: list[ExecutionResult] = self._greenlet.get(timeout=timeout)
+        return results
+
+    get = result
+
+    def done(self) -> bool:
+        """Whether all requests have ended."""
+        return bool(self._greenlet.ready())

@@ -1,0 +1,26 @@
+"""cassandra-driver's names around connections (layer: facade; re-exports only)."""
+
+from geventcql.errors import (
+    ConnectionBusy,
+    ConnectionException,
+    ConnectionShutdown,
+    CrcMismatchException,
+    ProtocolError,
+    ProtocolVersionUnsupported,
+)
+from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, EndPointFactory
+from geventcql.net.connection import Connection
+
+__all__ = [
+    "Connection",
+    "ConnectionBusy",
+    "ConnectionException",
+    "ConnectionShutdown",
+    "CrcMismatchException",
+    "DefaultEndPoint",
+    "DefaultEndPointFactory",
+    "EndPoint",
+    "EndPointFactory",
+    "ProtocolError",
+    "ProtocolVersionUnsupported",
+]

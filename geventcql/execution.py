@@ -1,0 +1,365 @@
+"""The way of one request (layer: driver): attempts on hosts until it ends, once.
+
+The hot path has no greenlet: the caller sends the first attempt, the reader ends it. Whatever needs a decision (an error, a
+lost connection, a re-prepare) goes to a spawned greenlet that owns the rest of the request. Deadlines end it in the hub.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gevent.event import AsyncResult
+
+from geventcql.cython.wire import Frame, Page
+from geventcql.errors import (
+    ConnectionException,
+    ConnectionShutdown,
+    ErrorMessage,
+    NoHostAvailable,
+    OperationTimedOut,
+    PreparedQueryNotFound,
+)
+from geventcql.net.connection import Connection
+from geventcql.protocol import responses
+from geventcql.retrying import Verdict, judge
+
+if TYPE_CHECKING:
+    from geventcql.resolve import Resolved
+    from geventcql.session import Session
+
+__all__ = ["Execution", "Fetch"]
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 32
+
+
+class Sink(Protocol):
+    """What a request's end is told to; neither method may switch."""
+
+    def finish(self, page: Any) -> None: ...
+
+    def fail(self, error: BaseException) -> None: ...
+
+
+class Fetch(AsyncResult):  # type: ignore[misc]
+    """A sink for the driver's own requests: its value is (execution, Page or message)."""
+
+    __slots__ = ("execution",)
+
+    def finish(self, page: Any) -> None:
+        self.set((self.execution, page))
+
+    def fail(self, error: BaseException) -> None:
+        self.set_exception(error)
+
+
+class Execution:
+    """One request under way; a target of :class:`~geventcql.net.connection.Connection`.
+
+    :param session: whose request it is
+    :param resolved: statement and profile, resolved
+    :param values: the encoded values, which all attempts reuse
+    :param timestamp: the client's timestamp, microseconds, drawn once
+    :param timeout: seconds for the request as a whole; None for no limit
+    :param host: the only host to ask, or None for the policy's plan
+    """
+
+    __slots__ = (
+        "_errors", "_plan", "attempts", "attempted_hosts", "connection", "deadline", "done", "host", "only_host", "resolved",
+        "retries", "session", "sink", "started", "stream", "timeout", "timestamp", "trace_ids", "values",
+    )  # fmt: skip
+
+    def __init__(
+        self, session: Session, resolved: Resolved, values: bytes, timestamp: int, timeout: float | None, host: Any = None
+    ) -> None:
+        self.session = session
+        self.resolved = resolved
+        self.values = values
+        self.timestamp = timestamp
+        self.timeout = timeout
+        self.only_host = host
+        self.started = now = monotonic()
+        self.deadline = float("inf") if timeout is None else now + timeout
+        self.sink: Any = None
+        self.done = False
+        self.host: Any = None
+        self.connection: Connection | None = None
+        self.stream = -1
+        self.attempts = 0
+        self.retries = 0
+        self._plan: Iterator[Any] | None = None
+        self._errors: dict[Any, BaseException] | None = None
+        self.trace_ids: list[Any] = []
+        self.attempted_hosts: list[Any] = []
+
+    # -- starting -----------------------------------------------------------------------------------------------------
+
+    def start(self, sink: Any) -> None:
+        """Send the first attempt, or queue up for one.
+
+        That no host could be asked reaches the sink; what a policy raises, and Busy, the caller.
+
+        :raises Busy: too many requests are waiting for room already
+        """
+        self.sink = sink
+        try:
+            pool = self.session._router.first(self) if self.only_host is None else None
+            if pool is not None:
+                connection = pool.pick()
+                if connection is not None and self._send(connection, pool.host):
+                    return
+            self._next()
+        except BaseException as error:
+            self._orphan()
+            self.done = True
+            self.sink = None
+            self._explain(error)
+            raise
+
+    def _send(self, connection: Connection, host: Any) -> bool:
+        """Try to send on ``connection``; False if it has no room."""
+        resolved = self.resolved
+        stream = connection.send(
+            self, resolved.template, self.values, self.timestamp, resolved.decoder, self.deadline
+        )
+        if stream < 0:
+            return False
+        self.stream = stream
+        self.connection = connection
+        self.host = host
+        self.attempts += 1
+        self.attempted_hosts.append(host)
+        return True
+
+    def _next(self) -> None:
+        """Send to the next host of the plan that has room; else wait for room, or fail if no host can be asked."""
+        if self.done:
+            return
+        if self.attempts >= MAX_ATTEMPTS:
+            self._fail(NoHostAvailable(f"gave up after {self.attempts} attempts", self.errors))
+            return
+        if self._plan is None:
+            self._plan = self.session._router.plan(self)
+        full = []
+        for host in self._plan:
+            pool = self.session._router.pool_of(host, self.resolved)
+            if pool is None or not pool.connections:
+                error = pool.last_error if pool is not None else None
+                self.errors.setdefault(host, error or ConnectionException("there is no open connection", host))
+                continue
+            connection = pool.pick()
+            if connection is not None and self._send(connection, host):
+                return
+            full.append(pool)
+        if full:
+            self.session._admission.wait(self, full)
+            return
+        self._fail(self._no_host())
+
+    def _no_host(self) -> Exception:
+        if self.session.is_shutdown:
+            return ConnectionException("the Session has been shut down: nothing can be executed on it any more")
+        if not self.errors:
+            return NoHostAvailable("the load-balancing policy gave no host to ask", {})
+        told = "; ".join(f"{host}: {error}" for host, error in self.errors.items())
+        return NoHostAvailable(f"no host could execute the request: {told}", self.errors)
+
+    @property
+    def errors(self) -> dict[Any, BaseException]:
+        """What attempts before the current one ended with, by host."""
+        if self._errors is None:
+            self._errors = {}
+        return self._errors
+
+    @property
+    def encoded_size(self) -> int:
+        """The length of the request's body, bytes."""
+        template = self.resolved.template
+        return len(template.prefix) + len(self.values) + len(template.suffix) + (8 if template.timestamp_at >= 0 else 0)
+
+    # -- a target of connections: reader and hub, nothing switches --------------------------------------------------------
+
+    def on_page(self, page: Page) -> None:
+        """A void result or a page of rows has come."""
+        if self.done:
+            return
+        if page.new_metadata_id is not None:
+            self.resolved.metadata_changed(page)
+        if page.tracing_id is not None:
+            self.trace_ids.append(page.tracing_id)
+        if page.warnings is not None:
+            self.session._log_warnings(page.warnings, self.resolved.statement)
+        self.done = True
+        sink = self.sink
+        self.sink = None
+        sink.finish(page)
+
+    def on_frame(self, frame: Frame, connection: Connection) -> None:
+        """Another answer has come: an error, a prepared statement, a schema change."""
+        if not self.done:
+            self.session._spawn(self._handle, frame, connection)
+
+    def on_timeout(self, connection: Connection) -> None:
+        """No answer within the request's time."""
+        self.expire()
+
+    def on_lost(self, connection: Connection, cause: BaseException) -> None:
+        """The connection ended before the answer came."""
+        if self.done:
+            return
+        if self.session.is_shutdown:
+            self._fail(self._lost(cause))
+        else:
+            self.session._spawn(self._handle_loss, connection, cause)
+
+    def expire(self) -> None:
+        """The deadline has passed, in flight or waiting for room; in the hub."""
+        if self.done:
+            return
+        errors: dict[Any, Any] = {str(h): repr(e) for h, e in (self._errors or {}).items()}
+        if self.connection is None:
+            waited = f"waited {self.timeout} s for a connection with room; the request was not sent"
+            errors["(not sent)"] = waited
+        else:
+            errors[str(self.host)] = f"no answer within {self.timeout} s"
+        self._fail(OperationTimedOut(errors, self.host))
+
+    def cancel(self) -> None:
+        """Whoever waited has gone: let the answer, if it still comes, be dropped."""
+        if self.done:
+            return
+        self._orphan()
+        self._fail(ConnectionShutdown("the request was cancelled: the greenlet that waited for it is gone"))
+
+    def _orphan(self) -> None:
+        if self.connection is not None and not self.connection.closed:
+            self.connection.orphan(self.stream, self)
+
+    def _finish(self, value: Any) -> None:
+        if not self.done:
+            self.done = True
+            sink, self.sink = self.sink, None
+            sink.finish(value)
+
+    def _fail(self, error: BaseException) -> None:
+        if self.done:
+            return
+        self.done = True
+        sink, self.sink = self.sink, None
+        self._explain(error)
+        sink.fail(error)
+
+    def _explain(self, error: Any) -> None:
+        """Leave on the error what an application needs to understand it."""
+        error.host = getattr(error, "host", None) or self.host
+        error.elapsed = monotonic() - self.started
+        error.attempts = self.attempts
+        error.in_flight = self.connection.in_flight if self.connection is not None else 0
+
+    # -- the cold path: a greenlet of the request's own ----------------------------------------------------------------
+
+    def _handle(self, frame: Frame, connection: Connection) -> None:
+        try:
+            message = responses.decode(
+                frame.opcode, frame.flags, frame.body, frame.version, self.session.cluster._user_types
+            )
+            if isinstance(message, ErrorMessage):
+                self._handle_error(message, connection)
+            else:
+                if message.trace_id is not None:
+                    self.trace_ids.append(message.trace_id)
+                if message.warnings:
+                    self.session._log_warnings(message.warnings, self.resolved.statement)
+                self._finish(self.session._message_received(self, message))
+        except BaseException as error:
+            self._end_by(error)
+
+    def _handle_error(self, error: ErrorMessage, connection: Connection) -> None:
+        if isinstance(error, PreparedQueryNotFound) and self.resolved.prepares(error.info):
+            if self.retries >= MAX_ATTEMPTS:
+                self._fail(error)
+                return
+            self.retries += 1
+            self.session._preparer.prepare_again(self.resolved, error.info, connection, self.deadline)
+            if not self.done and not self._resend(connection):
+                self._next()
+            return
+        verdict, consistency = judge(error, self.resolved, self.retries)
+        self.retries += 1
+        if verdict is Verdict.IGNORE:
+            self._finish(Page.void())
+            return
+        if verdict is Verdict.RETHROW:
+            self._fail(_application_error(error))
+            return
+        self.errors[self.host] = _application_error(error)
+        if consistency is not None:
+            self.resolved = self.resolved.at_consistency(consistency)
+        if verdict is Verdict.NEXT_HOST or not self._resend(connection):
+            self._next()
+
+    def _resend(self, connection: Connection) -> bool:
+        self.resolved = self.resolved.current()
+        return not connection.closed and self._send(connection, self.host)
+
+    def _lost(self, cause: BaseException) -> ConnectionShutdown:
+        lost = ConnectionShutdown(
+            f"connection to {self.host} was lost while the request was in flight: {cause}. It may have been applied; only "
+            "statements marked is_idempotent=True are sent again",
+            self.host,
+        )
+        lost.__cause__ = cause
+        return lost
+
+    def _handle_loss(self, connection: Connection, cause: BaseException) -> None:
+        try:
+            lost = self._lost(cause)
+            self.errors[self.host] = lost
+            verdict, _ = judge(lost, self.resolved, self.retries)
+            self.retries += 1
+            if verdict is Verdict.RETHROW:
+                self._fail(lost)
+            elif verdict is Verdict.IGNORE:
+                self._finish(Page.void())
+            else:
+                self._next()
+        except BaseException as error:
+            self._end_by(error)
+
+    def _end_by(self, error: BaseException) -> None:
+        """The cold path itself has failed, or its greenlet was killed."""
+        if isinstance(error, Exception):
+            self._fail(error)
+            return
+        self._fail(ConnectionShutdown("the driver was shut down while the request was being tried again", self.host))
+        raise error
+
+    # -- further pages ------------------------------------------------------------------------------------------------
+
+    def next_page(self, paging_state: bytes | None) -> Fetch:
+        """Ask for the page behind ``paging_state`` with a request of its own."""
+        fetch = Fetch()
+        fetch.execution = self.restart(fetch, paging_state)
+        return fetch
+
+    def restart(self, sink: Any, paging_state: bytes | None) -> Execution:
+        """The same request from ``paging_state`` on, started."""
+        resolved = self.resolved.from_page(paging_state)
+        following = Execution(self.session, resolved, self.values, self.timestamp, self.timeout, self.only_host)
+        following.trace_ids = self.trace_ids
+        if isinstance(sink, Fetch):
+            sink.execution = following
+        try:
+            following.start(sink)
+        except Exception as error:  # there is nobody to raise it at: whoever waits for the page gets it
+            sink.fail(error)
+        return following
+
+
+def _application_error(error: ErrorMessage) -> Exception:
+    """The exception that an application sees for a server's error."""
+    return error.to_exception()  # type: ignore[no-any-return]

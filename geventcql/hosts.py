@@ -1,0 +1,192 @@
+"""The hosts of a Cluster and their pools (layer: driver): one supervisor greenlet per host.
+
+A supervisor is level-triggered: it compares how many connections each pool of its host should have with how many it has,
+opens what is missing, and waits for the next report. It never ends while the host is known. Host state (``is_up``) is
+written here only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import AsyncResult, Event
+
+from geventcql.errors import AuthenticationFailed
+from geventcql.host import Host
+from geventcql.net.connection import Connection
+from geventcql.net.pool import HostPool
+from geventcql.policies import HostDistance
+
+if TYPE_CHECKING:
+    from geventcql.cluster import Cluster
+
+__all__ = ["HostRegistry", "HostSupervisor"]
+
+log = logging.getLogger(__name__)
+
+
+class HostSupervisor:
+    """Keeps the pools of one host at their size.
+
+    :param cluster: whose host it is
+    :param host: the host
+    """
+
+    def __init__(self, cluster: Cluster, host: Host) -> None:
+        self.host = host
+        self.pools: dict[str | None, HostPool] = {}
+        self._cluster = cluster
+        self._below_size = Event()
+        self._tried: dict[str | None, AsyncResult] = {}
+        self._greenlet = gevent.spawn(self._run)
+
+    def pool(self, keyspace: str | None) -> HostPool:
+        """The pool of a keyspace (None on v5), made at first use."""
+        pool = self.pools.get(keyspace)
+        if pool is None:
+            size = self._cluster._connections_per_host(self.host)
+            pool = HostPool(self.host, keyspace, size, self._report, self._cluster._on_room)
+            self.pools[keyspace] = pool
+            self._tried[keyspace] = AsyncResult()
+            self._below_size.set()
+        return pool
+
+    def first_try(self, keyspace: str | None) -> AsyncResult:
+        """Set once the first attempt to open a connection for ``keyspace`` has ended: True, or the error."""
+        return self._tried[keyspace]
+
+    def _report(self, pool: HostPool) -> None:
+        self._below_size.set()
+        self._cluster._registry.changed()
+
+    def _run(self) -> None:
+        """The supervisor greenlet."""
+        schedule: Iterator[float] | None = None
+        delay: float | None = None
+        while True:
+            self._below_size.wait(delay)
+            self._below_size.clear()
+            delay = None
+            failed = not all([self._fill(pool) for pool in list(self.pools.values())])
+            if not failed:
+                schedule = None
+                continue
+            if schedule is None:
+                schedule = iter(self._cluster.reconnection_policy.new_schedule())
+            delay = next(schedule, None)
+            if delay is None:  # a policy that has no more delays must not lose the host: begin again
+                schedule = iter(self._cluster.reconnection_policy.new_schedule())
+                delay = next(schedule, 1.0)
+            gevent.sleep(delay)
+            delay = 0.0
+
+    def _fill(self, pool: HostPool) -> bool:
+        """Open what is missing; False if that failed."""
+        while pool.missing:
+            try:
+                connection = self._cluster._open_pooled(self.host, pool.keyspace)
+            except Exception as error:
+                self._failed(pool, error)
+                return False
+            pool.add(connection)
+            self._up()
+            tried = self._tried[pool.keyspace]
+            if not tried.ready():
+                tried.set(True)
+        return True
+
+    def _failed(self, pool: HostPool, error: Exception) -> None:
+        pool.last_error = error
+        level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
+        log.log(level, "cannot open a connection to %s: %s", self.host, error)
+        tried = self._tried[pool.keyspace]
+        if not tried.ready():
+            tried.set(error)
+        if not any(p.connections for p in self.pools.values()) and self.host.is_up is not False:
+            self.host.set_down()
+            self._cluster._registry.changed()
+            self._cluster._tell_listeners("on_down", self.host)
+
+    def _up(self) -> None:
+        was = self.host.is_up
+        self.host.set_up()
+        self._cluster._registry.changed()
+        if was is False:
+            self._cluster._tell_listeners("on_up", self.host)
+
+    def shutdown(self) -> None:
+        """Close all connections of the host and end."""
+        for pool in self.pools.values():
+            pool.shutdown()
+        if self._greenlet is not gevent.getcurrent():
+            self._greenlet.kill(block=False)
+
+    def __repr__(self) -> str:
+        return f"<HostSupervisor {self.host} {list(self.pools.values())}>"
+
+
+class HostRegistry:
+    """All hosts that a Cluster knows, with their supervisors."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._supervisors: dict[Host, HostSupervisor] = {}
+        self._only: dict[str | None, HostPool | None] = {}
+
+    def add(self, host: Host) -> HostSupervisor:
+        """Supervise ``host`` from now on."""
+        supervisor = self._supervisors.get(host)
+        if supervisor is None:
+            supervisor = self._supervisors[host] = HostSupervisor(self._cluster, host)
+            self.changed()
+        return supervisor
+
+    def supervisors(self) -> Iterable[HostSupervisor]:
+        """All supervisors."""
+        return list(self._supervisors.values())
+
+    def open_pools(self, keyspace: str | None) -> list[HostSupervisor]:
+        """Have a pool for ``keyspace`` on every host that some policy uses.
+
+        :returns: the supervisors of those hosts
+        """
+        used = []
+        for host, supervisor in self._supervisors.items():
+            if self._cluster._distance(host) != HostDistance.IGNORED:
+                supervisor.pool(keyspace)
+                used.append(supervisor)
+        self.changed()
+        return used
+
+    def pool(self, host: Host, keyspace: str | None) -> HostPool | None:
+        """The pool for ``keyspace`` on ``host``; None if there is none (yet)."""
+        supervisor = self._supervisors.get(host)
+        return None if supervisor is None else supervisor.pools.get(keyspace)
+
+    def only_pool(self, keyspace: str | None) -> HostPool | None:
+        """The pool of the one host that there is; None if there are more, or none."""
+        try:
+            return self._only[keyspace]
+        except KeyError:
+            pools = [s.pools[keyspace] for s in self._supervisors.values() if keyspace in s.pools]
+            only = pools[0] if len(self._supervisors) == 1 and pools else None
+            self._only[keyspace] = only
+            return only
+
+    def changed(self) -> None:
+        """Something about hosts or pools is no longer as it was."""
+        self._only.clear()
+
+    def connections(self) -> list[Connection]:
+        """All open connections of all pools."""
+        return [c for s in self._supervisors.values() for p in s.pools.values() for c in p.connections]
+
+    def shutdown(self) -> None:
+        """Close everything."""
+        for supervisor in self._supervisors.values():
+            supervisor.shutdown()
+        self._supervisors.clear()
+        self.changed()

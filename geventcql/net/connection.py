@@ -1,0 +1,511 @@
+"""One connection to one node (layer: net).
+
+A reader greenlet receives, cuts and hands each reply to its target; requests are appended to a list that one flush per turn
+of the hub sends. Nothing here knows of hosts or policies.
+
+What a request's reply belongs to is a *target*: an object with ``on_page(page)``, ``on_frame(frame, connection)``,
+``on_timeout(connection)`` and ``on_lost(connection, cause)``. Exactly one of them is called, once. They run in the reader or
+in the hub and must neither block nor switch nor run user code.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Protocol
+
+import gevent
+from gevent.event import AsyncResult
+
+from geventcql.cython.wire import Frame, FrameSplitter, InFlight, Page, RequestTemplate, pack_segments
+from geventcql.errors import (
+    ConnectionException,
+    ConnectionShutdown,
+    DriverException,
+    ErrorMessage,
+    FrameError,
+    OperationTimedOut,
+)
+from geventcql.net.scheduler import Scheduler, Timer
+from geventcql.net.transport import Transport
+from geventcql.protocol import compression, responses
+from geventcql.protocol import constants as C
+
+__all__ = ["Call", "Connection", "Target"]
+
+log = logging.getLogger(__name__)
+
+MAX_TURN_FRAMES = 256
+MAX_TURN_BYTES = 1024 * 1024
+MAX_TURN_SECONDS = 0.002
+MAX_UNSENT_BYTES = 8 * 1024 * 1024
+# Timers of requests are not armed closer together than this: one pass ends all that are due.
+DEADLINE_GRAIN = 0.001
+# Shorter frames are not worth a compressor's call, bytes.
+COMPRESS_FROM = 128
+NEVER = float("inf")
+
+
+class Target(Protocol):
+    """What waits for a reply; see the module's text for the rules."""
+
+    def on_page(self, page: Page) -> None: ...
+
+    def on_frame(self, frame: Frame, connection: Connection) -> None: ...
+
+    def on_timeout(self, connection: Connection) -> None: ...
+
+    def on_lost(self, connection: Connection, cause: BaseException) -> None: ...
+
+
+class Call(AsyncResult):  # type: ignore[misc]
+    """A target that one greenlet waits for: handshakes, heartbeats, control queries. Its value is the Page or Frame."""
+
+    __slots__ = ()
+
+    def on_page(self, page: Page) -> None:
+        self.set(page)
+
+    def on_frame(self, frame: Frame, connection: Connection) -> None:
+        self.set(frame)
+
+    def on_timeout(self, connection: Connection) -> None:
+        self.set_exception(OperationTimedOut({}, connection.endpoint))
+
+    def on_lost(self, connection: Connection, cause: BaseException) -> None:
+        self.set_exception(ConnectionShutdown(f"connection to {connection.endpoint} was lost: {cause}", connection.endpoint))
+
+
+class Connection:
+    """A connection: stream ids, coalesced writes, one reader greenlet.
+
+    Made by :func:`geventcql.net.handshake.connect`; usable until :attr:`closed`.
+
+    :param endpoint: what it is connected to, for messages
+    :param transport: the connected stream, owned from now on
+    :param version: protocol version
+    :param max_in_flight: requests in flight at once, 1 to 32,768
+    """
+
+    in_buffer_size = 256 * 1024
+    out_buffer_size = MAX_UNSENT_BYTES
+
+    def __init__(
+        self,
+        endpoint: Any,
+        transport: Transport,
+        version: int,
+        *,
+        max_in_flight: int = 2048,
+        max_frame: int = C.MAX_BODY_SIZE,
+    ) -> None:
+        hub = gevent.get_hub()
+        self.endpoint = endpoint
+        self.version = version
+        self.table = InFlight(max_in_flight)
+        self.closed = False
+        self.cause: BaseException | None = None
+        """Why it was closed; None while it is open and after an orderly :meth:`close`."""
+        self.keyspace: str | None = None
+        self.compression: str | None = None
+        self.draining = False
+        """A replacement is there: no new requests, to be closed when the last reply has come."""
+        self.last_received = monotonic()
+        self.suspect = False
+        """Asked and silent: the pool avoids it until something comes."""
+        self.probe: Any = None
+        """The heartbeat's question that is in flight, if any."""
+        self.on_close: Callable[[Connection, BaseException | None], object] | None = None
+        """Called once, from wherever the connection ends; must not switch."""
+        self.on_room: Callable[[Connection], object] | None = None
+        """Called after each batch of replies and when a blocked socket takes data again; must not switch."""
+        self.on_event: Callable[[Connection, Frame], object] | None = None
+        """Called with each EVENT frame; must not switch."""
+        self._pid = os.getpid()
+        self._transport = transport
+        self._splitter = FrameSplitter(self.table, version, max_frame)
+        self._pending: list[bytes] = []
+        self._unsent: memoryview | None = None
+        self._unsent_bytes = 0
+        self._segmented = False
+        self._compress: Callable[[bytes], bytes] | None = None
+        self._flush_due = False
+        self._loop = hub.loop
+        self._run_callback = hub.loop.run_callback
+        self._scheduler = Scheduler.for_hub(hub)
+        self._deadline_timer: Timer | None = None
+        self._armed = NEVER
+        self._write_watcher: Any = None
+        self._reader = gevent.spawn(self._read)
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Requests whose reply is awaited."""
+        return self.table.in_flight
+
+    @property
+    def orphaned(self) -> int:
+        """Stream ids of requests that nobody waits for any more and that the server has not answered."""
+        return self.table.orphaned
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes handed over that the kernel has not taken yet."""
+        return self._unsent_bytes
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent now."""
+        return not self.closed and not self.draining and self._unsent_bytes < MAX_UNSENT_BYTES and self.table.room > 0
+
+    def check_invariants(self) -> None:
+        """Assert what must hold at any switch point (for tests)."""
+        self.table.check()
+        if self.closed:
+            assert self.table.in_flight == 0, f"{self!r} is closed and has requests in flight"
+            assert not self._pending, f"{self!r} is closed and has unsent frames"
+            assert self._write_watcher is None, f"{self!r} is closed and watches its socket"
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "draining" if self.draining else "suspect" if self.suspect else "open"
+        cause = f" because {self.cause!r}" if self.cause is not None else ""
+        return (
+            f"<Connection {self.endpoint} v{self.version} {state}{cause} in_flight={self.table.in_flight} "
+            f"orphaned={self.table.orphaned}>"
+        )
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        target: Target,
+        template: RequestTemplate,
+        values: bytes,
+        timestamp: int = 0,
+        decoder: Any = None,
+        deadline: float = NEVER,
+    ) -> int:
+        """Send a request with the next flush; never blocks or switches.
+
+        :param target: gets the reply, the timeout or the loss
+        :param values: encoded values, b'' where the request has none
+        :param timestamp: microseconds since the epoch
+        :param decoder: what the rows of the reply are read with
+        :param deadline: monotonic seconds; then the target gets ``on_timeout`` and the stream id is orphaned
+        :returns: the stream id; -1 if the connection has no room, is closed or draining: nothing was sent
+        :raises FrameError: the request is longer than the protocol allows
+        """
+        if self.closed or self.draining or self._unsent_bytes >= MAX_UNSENT_BYTES:
+            return -1
+        return self._send(target, template, values, timestamp, decoder, deadline)
+
+    def _send(
+        self, target: Target, template: RequestTemplate, values: bytes, timestamp: int, decoder: Any, deadline: float
+    ) -> int:
+        stream = self.table.acquire(target, decoder, deadline)
+        if stream < 0:
+            return -1
+        try:
+            frame = template.frame(stream, values, timestamp)
+            if self._compress is not None and not self._segmented:
+                frame = _compressed(frame, self._compress)
+        except BaseException:
+            self.table.pop(stream)
+            raise
+        self._unsent_bytes += len(frame)
+        self._pending.append(frame)
+        if not self._flush_due:
+            self._flush_due = True
+            self._run_callback(self._flush)
+        if deadline < self._armed:
+            self._arm(deadline)
+        return stream
+
+    def call(self, opcode: int, body: bytes, timeout: float | None, decoder: Any = None) -> Any:
+        """Send one request and wait for its reply in the calling greenlet.
+
+        :param timeout: seconds; None waits for ever, which only a caller with a deadline of its own may do
+        :returns: the message, read (:func:`geventcql.protocol.responses.decode`), or a Page for rows and void
+        :raises ErrorMessage: the server's error, as it came
+        :raises OperationTimedOut: no answer in time
+        :raises ConnectionShutdown: the connection was lost meanwhile
+        """
+        call = Call()
+        self.start_call(call, opcode, body, timeout, decoder)
+        reply = call.get()
+        if type(reply) is Page:
+            return reply
+        message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version)
+        if isinstance(message, ErrorMessage):
+            raise message
+        return message
+
+    def start_call(self, target: Target, opcode: int, body: bytes, timeout: float | None, decoder: Any = None) -> int:
+        """Send a control request; as :meth:`send`, but a draining connection takes it too.
+
+        :raises ConnectionShutdown: the connection is closed, or has no stream id left
+        """
+        if self.closed:
+            raise ConnectionShutdown(f"connection to {self.endpoint} is closed: {self.cause or 'shut down'}", self.endpoint)
+        deadline = NEVER if timeout is None else monotonic() + timeout
+        stream = self._send(target, RequestTemplate(self.version, opcode, 0, body, b""), b"", 0, decoder, deadline)
+        if stream < 0:
+            raise ConnectionShutdown(f"connection to {self.endpoint} has no free stream id", self.endpoint)
+        return stream
+
+    def try_call(self, target: Target, opcode: int, body: bytes, timeout: float) -> bool:
+        """As :meth:`start_call`, but False instead of an error where nothing can be sent."""
+        try:
+            self.start_call(target, opcode, body, timeout)
+        except ConnectionShutdown:
+            return False
+        return True
+
+    def orphan(self, stream: int, target: Target) -> bool:
+        """Nobody waits for this request any more; its stream id is kept until the reply comes."""
+        return self.table.orphan(stream, target)
+
+    def _flush(self) -> None:
+        """Send all that is pending; in the hub, never blocks."""
+        self._flush_due = False
+        if self.closed:
+            return
+        if self._unsent is not None:
+            return  # the write watcher goes on with what is there, in order
+        if self._pid != os.getpid():
+            return  # the child of a fork must not write into its parent's stream
+        frames, self._pending = self._pending, []
+        try:
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            if self._segmented:
+                data = pack_segments(data, [len(f) for f in frames], self._compress)
+            wire = self._transport.wrap(data) if data else self._transport.take_output()
+            self._send_now(memoryview(wire))
+        except BaseException as error:
+            self.defunct(error)
+
+    def _send_now(self, data: memoryview) -> None:
+        sent = self._transport.send(data) if data else 0
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._unsent_bytes = len(self._unsent) + sum(map(len, self._pending))
+            if self._write_watcher is None:
+                self._write_watcher = self._loop.io(self._transport.fileno(), 2)
+                self._write_watcher.start(self._on_writable)
+            return
+        self._unsent = None
+        self._unsent_bytes = sum(map(len, self._pending))
+        self._stop_write_watcher()
+
+    def _on_writable(self) -> None:
+        if self._unsent is None:
+            return
+        try:
+            self._send_now(self._unsent)
+            if self._unsent is None:
+                self._flush()
+                if self.on_room is not None and not self.closed:
+                    self.on_room(self)
+        except BaseException as error:
+            self.defunct(error)
+
+    def _stop_write_watcher(self) -> None:
+        if self._write_watcher is not None:
+            self._write_watcher.stop()
+            self._write_watcher.close()
+            self._write_watcher = None
+
+    # -- receiving ----------------------------------------------------------------------------------------------------
+
+    def expect_compression(self, name: str) -> None:
+        """STARTUP asks for it: replies may be compressed from its answer on, requests once :meth:`settle` was called."""
+        self.compression = name
+        if self.version < 5:
+            self._splitter.decompress = compression.compressor(name).decompress
+
+    def switch_framing(self) -> None:
+        """READY or AUTHENTICATE has come: from here on, v5 segments in both directions."""
+        self._segmented = True
+        if self.compression is None:
+            self._splitter.enable_segments()
+        else:
+            self._splitter.enable_segments(compression.lz4_decompress_block)
+            self._compress = compression.lz4_compress_block
+
+    def settle(self) -> None:
+        """The handshake is over: requests may be compressed, replies of other protocol versions are refused."""
+        self._splitter.negotiating = False
+        if self.compression is not None and not self._segmented:
+            self._compress = compression.compressor(self.compression).compress
+
+    def _read(self) -> None:
+        """The reader greenlet: receives until the connection ends."""
+        try:
+            self._read_loop()
+        except gevent.GreenletExit:
+            return
+        except BaseException as error:
+            self.defunct(error)
+
+    def _read_loop(self) -> None:
+        splitter = self._splitter
+        transport = self._transport
+        recv_into = transport.recv_into
+        loop = self._loop
+        turn = -1
+        frames = received = 0
+        started = 0.0
+        while True:
+            n = recv_into(splitter)
+            if self._pid != os.getpid():
+                return  # a fork's child got here: these are the parent's bytes and sockets
+            if not n:
+                raise ConnectionShutdown(f"{self.endpoint} closed the connection", self.endpoint)
+            now = monotonic()
+            if loop.iteration != turn:  # recv_into waited: this is a new turn of the hub
+                turn, frames, received, started = loop.iteration, 0, 0, now
+            self.last_received = now
+            if self.suspect:
+                self.suspect = False
+            splitter.received(n)
+            if transport.is_tls:
+                self._send_tls_output()
+            received += n
+            while splitter.more:
+                batch: list[tuple[Any, Any]] = []
+                try:
+                    splitter.take(MAX_TURN_FRAMES, batch)
+                finally:  # what was cut before an error has left the table and must reach its targets
+                    self._deliver(batch)
+                frames += len(batch)
+                if (
+                    frames >= MAX_TURN_FRAMES
+                    or received >= MAX_TURN_BYTES
+                    or monotonic() - started >= MAX_TURN_SECONDS
+                ):
+                    gevent.sleep(0)
+                    if self.closed:
+                        return
+                    turn, frames, received, started = loop.iteration, 0, 0, monotonic()
+
+    def _deliver(self, batch: list[tuple[Any, Any]]) -> None:
+        """Hand out a batch of replies, all of them whatever one target does; nothing in here switches."""
+        failure: BaseException | None = None
+        for target, message in batch:
+            try:
+                if type(message) is Page:
+                    target.on_page(message)
+                elif target is not None:
+                    target.on_frame(message, self)
+                elif message.opcode == C.Opcode.EVENT:
+                    if self.on_event is not None:
+                        self.on_event(self, message)
+                else:
+                    self._refuse_push(message)
+            except BaseException as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        if self.draining:
+            self.close_if_drained()
+        elif self.on_room is not None:
+            self.on_room(self)
+
+    def _refuse_push(self, frame: Frame) -> None:
+        message = responses.decode(frame.opcode, frame.flags, frame.body, frame.version)
+        if isinstance(message, ErrorMessage):
+            raise message  # a protocol error that the server could not pin to a request
+        raise FrameError(f"{self.endpoint} pushed {message!r}, which is not an event")
+
+    def _send_tls_output(self) -> None:
+        if not self._flush_due and self._transport.is_tls:
+            self._flush_due = True
+            self._run_callback(self._flush)
+
+    # -- deadlines ----------------------------------------------------------------------------------------------------
+
+    def _arm(self, deadline: float) -> None:
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        self._armed = deadline
+        self._deadline_timer = self._scheduler.call_at(deadline, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        """End what is due; in the hub."""
+        self._deadline_timer = None
+        self._armed = NEVER
+        now = monotonic()
+        due = self.table.expire(now)
+        if self.table.earliest < NEVER:
+            self._arm(max(self.table.earliest, now + DEADLINE_GRAIN))
+        for target in due:
+            target.on_timeout(self)
+        if due and self.on_room is not None and not self.closed:
+            self.on_room(self)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take no new requests and close when the last reply has come."""
+        self.draining = True
+        self.close_if_drained()
+
+    def close_if_drained(self) -> None:
+        if self.draining and not self.table.in_flight and not self._pending and self._unsent is None:
+            self.close()
+
+    def drain_socket(self) -> bool:
+        """Whether the peer has sent something that the reader has not come to yet: a busy hub is not a dead peer."""
+        return not self.closed and self._transport.pending()
+
+    def defunct(self, cause: BaseException) -> None:
+        """The connection is broken: close it and tell every target why."""
+        if not isinstance(cause, (ConnectionException, DriverException, ErrorMessage, FrameError)):
+            cause = _named(cause, self.endpoint)
+        self._end(cause)
+
+    def close(self) -> None:
+        """Close it; requests in flight end with :class:`~geventcql.errors.ConnectionShutdown`. Twice is harmless."""
+        self._end(None)
+
+    def _end(self, cause: BaseException | None) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.cause = cause
+        self._stop_write_watcher()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+            self._deadline_timer = None
+        self._pending.clear()
+        self._unsent = None
+        self._unsent_bytes = 0
+        self._transport.close()
+        if self._reader is not gevent.getcurrent():
+            self._reader.kill(block=False)
+        told = cause or ConnectionShutdown(f"connection to {self.endpoint} was closed", self.endpoint)
+        for target in self.table.drain():
+            target.on_lost(self, told)
+        on_close, self.on_close, self.on_room, self.on_event = self.on_close, None, None, None
+        if on_close is not None:
+            on_close(self, cause)
+
+
+def _named(cause: BaseException, endpoint: Any) -> ConnectionException:
+    named = ConnectionException(f"connection to {endpoint} broke: {type(cause).__name__}: {cause}", endpoint)
+    named.__cause__ = cause
+    return named
+
+
+def _compressed(frame: bytes, compress: Callable[[bytes], bytes]) -> bytes:
+    """A v3 or v4 frame with its body compressed, where that makes it shorter (protocol section 5)."""
+    if len(frame) < COMPRESS_FROM:
+        return frame
+    body = compress(frame[9:])
+    if len(body) + 9 >= len(frame):
+        return frame
+    return b"".join((frame[:1], bytes((frame[1] | C.FLAG_COMPRESSED,)), frame[2:5], len(body).to_bytes(4, "big"), body))

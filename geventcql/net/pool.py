@@ -1,0 +1,117 @@
+"""The connections to one host (layer: net).
+
+A pool holds open connections and gives out the least loaded one. It opens none itself: it reports that it is below its size
+to its owner, which supervises it (design: the supervisor in :mod:`geventcql.hosts`). Nothing in here waits or switches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from geventcql.net.connection import Connection
+
+__all__ = ["HostPool"]
+
+# A connection with this many orphans is replaced: its server may never answer them.
+MAX_ORPHANS = 1024
+
+
+class HostPool:
+    """Open connections to one host, in one keyspace below protocol v5.
+
+    :param host: the Host they lead to
+    :param keyspace: the keyspace that each connection has set; None on v5, where requests name theirs
+    :param size: how many connections it should have
+    :param on_below_size: called with the pool when a connection is missing; must not switch
+    :param on_room: called when a connection may take requests again; must not switch
+    """
+
+    def __init__(
+        self,
+        host: Any,
+        keyspace: str | None,
+        size: int,
+        on_below_size: Callable[[HostPool], object],
+        on_room: Callable[[], object],
+    ) -> None:
+        self.host = host
+        self.keyspace = keyspace
+        self.size = size
+        self.connections: list[Connection] = []
+        self.is_shutdown = False
+        self.last_error: BaseException | None = None
+        """Why the last connection was lost or could not be opened."""
+        self._on_below_size = on_below_size
+        self._on_room = on_room
+        self._draining: set[Connection] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests in flight on all connections."""
+        return sum(c.table.in_flight for c in self.connections)
+
+    @property
+    def missing(self) -> int:
+        """Connections that are to be opened."""
+        return 0 if self.is_shutdown else max(0, self.size - len(self.connections))
+
+    def pick(self) -> Connection | None:
+        """The least loaded usable connection, or None; never waits. Suspect ones only if there is no other."""
+        best: Connection | None = None
+        least = 1 << 30
+        for connection in self.connections:
+            if connection.usable:
+                load = connection.table.in_flight + (1 << 20 if connection.suspect else 0)
+                if load < least:
+                    best, least = connection, load
+        return best
+
+    def add(self, connection: Connection) -> None:
+        """Take a fresh connection in; it is the pool's from now on."""
+        if self.is_shutdown:
+            connection.close()
+            return
+        connection.on_close = self._closed
+        connection.on_room = self._room
+        self.connections.append(connection)
+        self.last_error = None
+        if connection.closed:  # it broke before it got here
+            self._closed(connection, connection.cause)
+        else:
+            self._on_room()
+
+    def replace(self, connection: Connection) -> None:
+        """Let a connection finish what it has and close; another is to be opened."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self._draining.add(connection)
+            connection.drain()
+            self._on_below_size(self)
+
+    def _room(self, connection: Connection) -> None:
+        if connection.table.orphaned >= MAX_ORPHANS and not connection.draining:
+            self.replace(connection)
+        self._on_room()
+
+    def _closed(self, connection: Connection, cause: BaseException | None) -> None:
+        self._draining.discard(connection)
+        if connection in self.connections:
+            self.connections.remove(connection)
+        if self.is_shutdown:
+            return
+        if cause is not None:
+            self.last_error = cause
+        self._on_below_size(self)
+
+    def shutdown(self) -> None:
+        """Close every connection; nothing is reported any more."""
+        self.is_shutdown = True
+        for connection in [*self.connections, *self._draining]:
+            connection.close()
+        self.connections.clear()
+        self._draining.clear()
+
+    def __repr__(self) -> str:
+        ks = f" keyspace={self.keyspace}" if self.keyspace else ""
+        return f"<HostPool {self.host}{ks} {len(self.connections)}/{self.size} connections, {self.in_flight} in flight>"

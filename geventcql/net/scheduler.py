@@ -1,0 +1,132 @@
+"""The scheduler (layer: net): every deadline of a hub on one libev timer.
+
+Deadlines of requests, heartbeats, reconnections and debounces are entries of one heap. A callback runs in the hub, so it
+must not block and must not switch; whatever needs to wait is spawned by it. An entry leaves the heap before its callback
+runs, and a callback that raises is reported to the hub once and disturbs no other entry.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import gevent
+
+__all__ = ["Scheduler", "Timer"]
+
+Callback = Callable[..., object]
+
+# Below this many dead entries the heap is not rebuilt: it would cost more than it frees.
+REBUILD_FLOOR = 64
+
+
+class Timer:
+    """One entry of the scheduler: a callback that will run at a time, unless :meth:`cancel` comes first."""
+
+    __slots__ = ("_args", "_callback", "_scheduler", "when")
+
+    def __init__(self, scheduler: Scheduler, when: float, callback: Callback, args: tuple[Any, ...]) -> None:
+        self.when = when
+        self._scheduler = scheduler
+        self._callback: Callback | None = callback
+        self._args = args
+
+    @property
+    def pending(self) -> bool:
+        """Whether the callback has still to run."""
+        return self._callback is not None
+
+    def cancel(self) -> None:
+        """Forget the callback and its arguments at once; harmless when it has run already."""
+        if self._callback is not None:
+            self._callback = None
+            self._args = ()
+            self._scheduler._cancelled()
+
+    def _take(self) -> tuple[Callback | None, tuple[Any, ...]]:
+        callback, args = self._callback, self._args
+        self._callback, self._args = None, ()
+        return callback, args
+
+
+class Scheduler:
+    """All timers of one hub. Get it by :meth:`for_hub`; times are ``time.monotonic()`` seconds."""
+
+    _schedulers: WeakKeyDictionary[Any, Scheduler] = WeakKeyDictionary()
+
+    def __init__(self, hub: Any) -> None:
+        self._loop = hub.loop
+        self._handle_error = hub.handle_error
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._dead = 0
+        self._watcher: Any = None
+        self._armed = float("inf")
+
+    @classmethod
+    def for_hub(cls, hub: Any = None) -> Scheduler:
+        """The scheduler of ``hub`` (by default the calling thread's), made at first use."""
+        hub = hub or gevent.get_hub()
+        scheduler = cls._schedulers.get(hub)
+        if scheduler is None or scheduler._loop is not hub.loop:
+            scheduler = cls._schedulers[hub] = cls(hub)
+        return scheduler
+
+    def __len__(self) -> int:
+        """Timers that are pending."""
+        return len(self._heap) - self._dead
+
+    def call_at(self, when: float, callback: Callback, *args: Any) -> Timer:
+        """Run ``callback(*args)`` in the hub at ``when`` (monotonic seconds), or soon after if that has passed."""
+        timer = Timer(self, when, callback, args)
+        heapq.heappush(self._heap, (when, next(self._order), timer))
+        if when < self._armed:
+            self._arm(when)
+        return timer
+
+    def call_later(self, delay: float, callback: Callback, *args: Any) -> Timer:
+        """Run ``callback(*args)`` in the hub in ``delay`` seconds."""
+        return self.call_at(monotonic() + delay, callback, *args)
+
+    def _cancelled(self) -> None:
+        self._dead += 1
+        if self._dead > REBUILD_FLOOR and self._dead * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].pending]
+            heapq.heapify(self._heap)
+            self._dead = 0
+            if not self._heap:
+                self._disarm()
+
+    def _arm(self, when: float) -> None:
+        self._disarm()
+        self._armed = when
+        # ref=True: a process that waits only for a deadline of ours must not end in LoopExit.
+        self._watcher = self._loop.timer(max(0.0, when - monotonic()))
+        self._watcher.start(self._fire)
+
+    def _disarm(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+        self._armed = float("inf")
+
+    def _fire(self) -> None:
+        self._disarm()
+        now = monotonic()
+        while self._heap and (self._heap[0][0] <= now or not self._heap[0][2].pending):
+            timer = heapq.heappop(self._heap)[2]
+            callback, args = timer._take()
+            if callback is None:
+                self._dead -= 1
+                continue
+            try:
+                callback(*args)
+            except BaseException as error:
+                self._handle_error(callback, type(error), error, error.__traceback__)
+        if self._heap:
+            self._arm(self._heap[0][0])

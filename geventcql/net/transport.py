@@ -1,0 +1,227 @@
+"""Sockets and TLS (layer: net): the only module that opens sockets.
+
+A transport is a connected stream. Its reader blocks in :meth:`Transport.recv_into`, in the connection's reader greenlet;
+its sender never blocks: :meth:`Transport.send` runs in the hub. TLS is an ``SSLObject`` over two memory BIOs, handshake
+included, so that cipher text takes the same path as plain text and neither side ever waits on the other's watcher.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket as std_socket
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import gevent
+from gevent import socket
+
+from geventcql.errors import ConnectionException
+
+__all__ = ["Resolver", "TlsTransport", "Transport", "is_numeric", "open_transport", "resolve"]
+
+TLS_CHUNK = 64 * 1024
+# After this long without an acknowledgement of sent data the kernel gives the peer up; milliseconds.
+TCP_USER_TIMEOUT_MS = 30_000
+WOULD_BLOCK = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR))
+
+Address = tuple[Any, ...]
+
+
+def is_numeric(host: str) -> bool:
+    """Whether ``host`` is an IP address rather than a name."""
+    for family in (std_socket.AF_INET, std_socket.AF_INET6):
+        try:
+            std_socket.inet_pton(family, host.split("%", 1)[0])
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def resolve(host: str, port: int) -> list[tuple[int, Address]]:
+    """The addresses of a host, through gevent's resolver; a numeric one never passes the resolver.
+
+    :returns: pairs (address family, socket address)
+    :raises OSError: the name is not known
+    """
+    if is_numeric(host):
+        family = std_socket.AF_INET6 if ":" in host else std_socket.AF_INET
+        return [(family, (host, port))]
+    found = socket.getaddrinfo(host, port, 0, std_socket.SOCK_STREAM)
+    return list(dict.fromkeys((family, tuple(address[:2])) for family, _, _, _, address in found))
+
+
+class Resolver:
+    """Name resolution for the layers that know no gevent."""
+
+    def addresses(self, host: str) -> list[str]:
+        """The numeric addresses of a host; waits.
+
+        :raises OSError: the name is not known
+        """
+        return [str(address[0]) for _, address in resolve(host, 0)]
+
+
+class Transport:
+    """A plain TCP stream.
+
+    :param sock: a connected gevent socket, owned from now on
+    """
+
+    is_tls = False
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.recv_into: Callable[[Any], int] = sock.recv_into
+        """Receive into a writable buffer, waiting in the calling greenlet; 0 at the end of the stream."""
+
+    def fileno(self) -> int:
+        return int(self._sock.fileno())
+
+    def wrap(self, data: bytes) -> bytes:
+        """What goes on the wire for ``data``."""
+        return data
+
+    def take_output(self) -> bytes:
+        """What the transport itself wants to send (TLS answers to the peer); usually nothing."""
+        return b""
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes now, without waiting.
+
+        :returns: how many bytes it took, 0 if none
+        """
+        try:
+            return int(self._sock.send(data, 0, 0.0))
+        except OSError as error:
+            if error.errno in WOULD_BLOCK:
+                return 0
+            raise
+
+    def pending(self) -> bool:
+        """Whether bytes have arrived that nobody has read yet."""
+        try:
+            return bool(self._sock._sock.recv(1, std_socket.MSG_PEEK | std_socket.MSG_DONTWAIT))
+        except OSError as error:
+            return error.errno not in WOULD_BLOCK
+
+    def close(self) -> None:
+        """Close at once; a greenlet that waits in ``recv_into`` gets an ``OSError``."""
+        self._sock.close()
+
+
+class TlsTransport(Transport):
+    """A TLS stream.
+
+    :param sock: a connected gevent socket
+    :param context: an ``ssl.SSLContext``, made before or after monkey-patching
+    :param server_hostname: for SNI and for the check of the certificate, if the context asks for that
+    """
+
+    is_tls = True
+
+    def __init__(self, sock: Any, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        super().__init__(sock)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self._scratch = bytearray(TLS_CHUNK)
+        self.recv_into = self._recv_into
+
+    def handshake(self) -> None:
+        """Shake hands, waiting in the calling greenlet.
+
+        :raises ssl.SSLError: the peer is not trusted, or does not speak TLS
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush_blocking()
+                if not self._receive():
+                    raise ConnectionResetError(errno.ECONNRESET, "the peer closed the connection in the TLS handshake") from None
+            except ssl.SSLError:
+                self._flush_blocking()  # the alert tells the peer why
+                raise
+            else:
+                self._flush_blocking()
+                return
+
+    def _flush_blocking(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            self._sock.sendall(data)
+
+    def _receive(self) -> int:
+        n = int(self._sock.recv_into(self._scratch))
+        if n:
+            self._incoming.write(memoryview(self._scratch)[:n])
+        return n
+
+    def _recv_into(self, buffer: Any) -> int:
+        with memoryview(buffer) as view:
+            while True:
+                try:
+                    return self._tls.read(len(view), view)
+                except ssl.SSLWantReadError:
+                    if not self._receive():
+                        return 0
+                except ssl.SSLZeroReturnError:
+                    return 0
+
+    def wrap(self, data: bytes) -> bytes:
+        self._tls.write(data)
+        return self._outgoing.read()
+
+    def take_output(self) -> bytes:
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+
+def open_transport(
+    addresses: Sequence[tuple[int, Address]],
+    *,
+    timeout: float | None,
+    ssl_context: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+    sockopts: Iterable[tuple[Any, ...]] = (),
+) -> Transport:
+    """Connect to the first of ``addresses`` that answers, TLS handshake included, waiting in the calling greenlet.
+
+    :param addresses: pairs (address family, socket address) as :func:`resolve` gives them
+    :param timeout: seconds for all of it; None waits for the kernel's own
+    :param sockopts: arguments of ``setsockopt`` calls
+    :raises OSError: nobody answered; the last address's error
+    :raises ConnectionException: the time ran out
+    """
+    last: OSError | None = None
+    limit = ConnectionException(f"no connection within {timeout} s: tried {', '.join(str(a) for _, a in addresses)}")
+    for family, address in addresses:
+        try:
+            with gevent.Timeout(timeout, limit):
+                return _open(family, address, ssl_context, server_hostname, sockopts)
+        except OSError as error:
+            last = error
+    raise last or OSError(errno.EADDRNOTAVAIL, "there is no address to connect to")
+
+
+def _open(
+    family: int, address: Address, context: ssl.SSLContext | None, hostname: str | None, sockopts: Iterable[tuple[Any, ...]]
+) -> Transport:
+    sock = socket.socket(family, std_socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
+        sock.setsockopt(std_socket.SOL_SOCKET, std_socket.SO_KEEPALIVE, 1)
+        if hasattr(std_socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+        for option in sockopts:
+            sock.setsockopt(*option)
+        sock.connect(address)
+        if context is None:
+            return Transport(sock)
+        transport = TlsTransport(sock, context, hostname if context.check_hostname or hostname else None)
+        transport.handshake()
+        return transport
+    except BaseException:
+        sock.close()
+        raise

@@ -1,0 +1,286 @@
+"""A statement and a profile, resolved into what a request is made of (layer: driver).
+
+Done once per prepared statement and profile, and kept until either changes; done anew for each simple statement. Runs in
+the greenlet that executes the statement; nothing in here switches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from geventcql.cython.wire import Page, RequestTemplate
+from geventcql.errors import DecodeError, UnsupportedOperation
+from geventcql.protocol import requests
+from geventcql.protocol.constants import FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, Opcode, ProtocolVersion
+from geventcql.query import (
+    FETCH_SIZE_UNSET,
+    BatchStatement,
+    BoundStatement,
+    PreparedStatement,
+    SimpleStatement,
+    Statement,
+    bind_params,
+)
+from geventcql.resultset import RowReader
+
+if TYPE_CHECKING:
+    from geventcql.profiles import ExecutionProfile
+    from geventcql.session import Session
+
+__all__ = ["RequestOptions", "Resolved", "resolve", "with_parameters"]
+
+
+@dataclass(frozen=True)
+class RequestOptions:
+    """The options of one request that its bytes depend on."""
+
+    version: int
+    consistency: int
+    serial_consistency: int | None = None
+    page_size: int | None = None
+    paging_state: bytes | None = None
+    timestamped: bool = False
+    keyspace: str | None = None
+    tracing: bool = False
+    custom_payload: Mapping[str, bytes | None] | None = None
+
+
+class Resolved:
+    """Everything about a request but its values.
+
+    :param session: whose settings it follows
+    :param statement: what the application executes
+    :param profile: the execution profile
+    :param options: what its bytes depend on
+    """
+
+    __slots__ = (
+        "_session", "consistency", "decoder", "encoder", "is_idempotent", "options", "policy", "pool_keyspace", "prepared",
+        "profile", "reader", "retry_policy", "routing_keyspace", "statement", "template", "timeout", "timestamped",
+    )  # fmt: skip
+
+    def __init__(
+        self, session: Session, statement: Any, profile: ExecutionProfile, options: RequestOptions, timeout: float | None
+    ) -> None:
+        self._session = session
+        self.statement = statement
+        self.profile = profile
+        self.options = options
+        self.timeout = timeout
+        self.consistency = options.consistency
+        self.timestamped = options.timestamped
+        self.prepared: PreparedStatement | None = None
+        if isinstance(statement, PreparedStatement):
+            self.prepared = statement
+        elif isinstance(statement, BoundStatement):
+            self.prepared = statement.prepared_statement
+        self.encoder = None if self.prepared is None else self.prepared.encoder
+        self.is_idempotent = bool(statement.is_idempotent)
+        self.retry_policy = statement.retry_policy or profile.retry_policy
+        self.policy = profile.load_balancing_policy
+        self.reader = RowReader(session._row_factory(profile), session.cluster._decoders)
+        self.decoder: Any = None
+        self.routing_keyspace = self._routing_keyspace()
+        self.pool_keyspace = self._pool_keyspace()
+        self.template = self._build()
+
+    def _routing_keyspace(self) -> str | None:
+        """Where token awareness looks the replicas up."""
+        if self.prepared is not None and self.prepared.bind_columns:
+            return str(self.prepared.bind_columns[0].keyspace_name)
+        return self.statement.keyspace or self._session.keyspace
+
+    def _pool_keyspace(self) -> str | None:
+        """The keyspace that the connections must have set: below v5 requests cannot name theirs."""
+        if self.options.version >= ProtocolVersion.V5:
+            return None
+        return self.prepared.keyspace if self.prepared is not None else self._session.keyspace
+
+    def _build(self) -> RequestTemplate:
+        options = self.options
+        flags = FLAG_TRACING if options.tracing else 0
+        head = b""
+        if options.custom_payload:
+            flags |= FLAG_CUSTOM_PAYLOAD
+            head = requests.custom_payload(options.custom_payload, options.version)
+        common: dict[str, Any] = {
+            "page_size": options.page_size,
+            "paging_state": options.paging_state,
+            "serial_consistency": options.serial_consistency,
+            "with_timestamp": options.timestamped,
+        }
+        if self.prepared is not None:
+            metadata_id, self.decoder = self.prepared.result  # one pair, pinned together with the frame
+            parts = requests.execute_parts(
+                options.version,
+                self.prepared.query_id,
+                metadata_id,
+                options.consistency,
+                has_values=True,
+                skip_metadata=options.version >= ProtocolVersion.V5 and self.decoder is not None,
+                **common,
+            )
+        else:
+            parts = requests.query_parts(
+                options.version, self.statement.query_string, options.consistency, keyspace=options.keyspace, **common
+            )
+        return RequestTemplate(
+            options.version, parts.opcode, flags, head + parts.prefix, parts.suffix, parts.timestamp_at
+        )
+
+    def _changed(self, **changes: Any) -> Resolved:
+        return type(self)(self._session, self.statement, self.profile, replace(self.options, **changes), self.timeout)
+
+    def from_page(self, paging_state: bytes | None) -> Resolved:
+        """The same for the page behind ``paging_state``."""
+        return self._changed(paging_state=paging_state)
+
+    def at_consistency(self, consistency: int) -> Resolved:
+        """The same at another consistency level."""
+        return self._changed(consistency=consistency)
+
+    def current(self) -> Resolved:
+        """The same with the prepared statement's ids and decoder as they are now."""
+        return self if self.prepared is None else self._changed()
+
+    def prepares(self, query_id: bytes) -> bool:
+        """Whether ``query_id`` is of a statement in here, so that it can be prepared again."""
+        return self.prepared_by_id(query_id) is not None
+
+    def prepared_by_id(self, query_id: bytes) -> PreparedStatement | None:
+        """The prepared statement of that id in here."""
+        if self.prepared is not None and self.prepared.query_id == query_id:
+            return self.prepared
+        return None
+
+    def metadata_changed(self, page: Page) -> None:
+        """The server says that the columns have changed: later requests use the new pair of id and decoder (v5)."""
+        if self.prepared is None:
+            return
+        try:
+            decoder = page.start(self._session.cluster._decoders)
+        except DecodeError:
+            return  # whoever looks at the rows meets the error; the pair stays as it is
+        self.prepared.result = (page.new_metadata_id, decoder)
+
+    def policy_statement(self, values: bytes) -> Any:
+        """The statement as policies see it: a prepared one with its values, for its routing key."""
+        if isinstance(self.statement, PreparedStatement):
+            bound = BoundStatement(self.statement)
+            bound.payload = values
+            return bound
+        return self.statement
+
+
+class ResolvedBatch(Resolved):
+    """A batch; its statements and values are part of the template."""
+
+    __slots__ = ()
+
+    def _build(self) -> RequestTemplate:
+        options = self.options
+        flags = FLAG_TRACING if options.tracing else 0
+        head = b""
+        if options.custom_payload:
+            flags |= FLAG_CUSTOM_PAYLOAD
+            head = requests.custom_payload(options.custom_payload, options.version)
+        batch: BatchStatement = self.statement
+        body = requests.batch_body(
+            options.version,
+            batch.batch_type,
+            batch.queries,
+            options.consistency,
+            options.serial_consistency,
+            self._session._timestamp() if options.timestamped else None,
+            options.keyspace,
+        )
+        self.timestamped = False  # it is in the body
+        return RequestTemplate(options.version, Opcode.BATCH, flags, head + body, b"")
+
+    def prepared_by_id(self, query_id: bytes) -> PreparedStatement | None:
+        prepared: PreparedStatement | None = self.statement.prepared_statements.get(query_id)
+        return prepared
+
+    def at_consistency(self, consistency: int) -> Resolved:
+        return self._changed(consistency=consistency)
+
+    def current(self) -> Resolved:
+        return self  # a batch carries ids only; drawing another timestamp would make it another batch
+
+
+def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, bytes]:
+    """What an application gave to ``execute`` as a statement and encoded values.
+
+    :raises TypeError: ``query`` is no statement
+    :raises ValueError: parameters for a statement that takes none
+    """
+    if isinstance(query, PreparedStatement):
+        return query, query.encoder.encode(() if parameters is None else parameters)
+    if isinstance(query, BoundStatement):
+        if parameters:
+            raise ValueError("a BoundStatement has its values already: execute takes no others with it")
+        return query, query.payload
+    if isinstance(query, str):
+        query = SimpleStatement(query)
+    if isinstance(query, SimpleStatement):
+        if parameters:
+            text = bind_params(query.query_string, parameters, session.encoder)
+            filled = SimpleStatement.__new__(type(query))
+            filled.__dict__.update(query.__dict__)
+            filled._query_string = text
+            query = filled
+        return query, b""
+    if isinstance(query, BatchStatement):
+        if parameters:
+            raise ValueError("a BatchStatement has its values already: execute takes no others with it")
+        return query, b""
+    raise TypeError(f"execute takes CQL text or a statement, not {query!r}")
+
+
+def resolve(
+    session: Session,
+    statement: Any,
+    profile: ExecutionProfile,
+    timeout: Any,
+    *,
+    trace: bool = False,
+    custom_payload: Mapping[str, bytes | None] | None = None,
+    paging_state: bytes | None = None,
+) -> Resolved:
+    """Resolve a statement for one request or many.
+
+    :param timeout: seconds, or None for no limit
+    :raises UnsupportedOperation: the statement needs a later protocol version than the one in use
+    """
+    version = session.cluster._protocol_version
+    payload = {**(statement.custom_payload or {}), **(custom_payload or {})}
+    if payload and version < ProtocolVersion.V4:
+        raise UnsupportedOperation(f"custom payloads need protocol v4; the connection speaks v{version}")
+    batch = isinstance(statement, BatchStatement)
+    consistency = statement.consistency_level
+    serial = statement.serial_consistency_level
+    fetch_size = statement.fetch_size
+    options = RequestOptions(
+        version=version,
+        consistency=session._consistency(profile) if consistency is None else consistency,
+        serial_consistency=session._serial_consistency(profile) if serial is None else serial,
+        page_size=None if batch else session.default_fetch_size if fetch_size is FETCH_SIZE_UNSET else fetch_size,
+        paging_state=paging_state,
+        timestamped=bool(session.use_client_timestamp),
+        keyspace=_request_keyspace(session, statement, version),
+        tracing=bool(trace),
+        custom_payload=payload or None,
+    )
+    kind = ResolvedBatch if batch else Resolved
+    return kind(session, statement, profile, options, timeout)
+
+
+def _request_keyspace(session: Session, statement: Statement | PreparedStatement, version: int) -> str | None:
+    """The keyspace that a QUERY or BATCH names on v5."""
+    if version < ProtocolVersion.V5 or isinstance(statement, (PreparedStatement, BoundStatement)):
+        return None
+    if isinstance(statement, BatchStatement):
+        return session.keyspace
+    return statement.keyspace or session.keyspace

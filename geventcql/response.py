@@ -1,0 +1,298 @@
+"""The handle of a request (layer: driver): a true ``gevent.event.AsyncResult`` with the driver's conveniences.
+
+It is ended by the reader or by the greenlet that owns the request's cold path, exactly once. What it holds is the page that
+came, as bytes; ``get``, ``result``, ``value``, ``wait`` and links see a ResultSet around it. Callbacks run in a greenlet of
+their own, never in the reader or the hub.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import AsyncResult
+
+from geventcql.cython.wire import Page
+from geventcql.errors import QueryExhausted
+from geventcql.resultset import PageRows, ResultSet
+from geventcql.waiting import park
+
+if TYPE_CHECKING:
+    from geventcql.execution import Execution
+    from geventcql.session import Session
+
+__all__ = ["ResponseFuture", "ResultSet"]
+
+
+class ResponseFuture(AsyncResult):  # type: ignore[misc]
+    """The result of a request that is under way (``cassandra.cluster.ResponseFuture``).
+
+    Made by :meth:`Session.execute_async`. Besides the methods here it has all of AsyncResult's: ``get``, ``wait``, ``ready``,
+    ``successful``, ``link``, ``rawlink``; ``gevent.wait`` and ``iwait`` take it.
+    """
+
+    __slots__ = ("_callbacks", "_execution", "_page_rows", "_running", "_waiter", "session")
+
+    def __init__(self, session: Session, execution: Execution) -> None:
+        AsyncResult.__init__(self)
+        self.session = session
+        self._execution = execution
+        self._waiter: Any = None
+        self._page_rows: PageRows | None = None
+        self._callbacks: list[_Callback] | None = None
+        self._running = False
+
+    # -- ended by the execution (reader, hub or cold path); nothing here switches ---------------------------------------
+
+    def finish(self, page: Page) -> None:
+        """The answer has come."""
+        self.set(page)
+        if self._waiter is not None:
+            self.session._waker.wake(self)
+        if self._callbacks is not None:
+            self._call_back()
+
+    def fail(self, error: BaseException) -> None:
+        """The request has failed."""
+        self.set_exception(error)
+        if self._waiter is not None:
+            self.session._waker.wake(self)
+        if self._callbacks is not None:
+            self._call_back()
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> ResultSet:
+        """Wait for the answer.
+
+        :param timeout: seconds for this wait alone; the request itself ends at its own timeout in any case
+        :returns: its rows
+        :raises gevent.Timeout: ``timeout`` passed
+        :raises DriverException: the request failed; the class says how
+        """
+        if not self.ready():
+            if timeout is None and self._waiter is None:
+                session = self.session
+                session._check_wait()
+                park(self, session._hub)
+            else:
+                self.session._check_wait()
+        return self.get(True, timeout)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> ResultSet:
+        """As AsyncResult.get: the rows, or the error raised."""
+        return self._result_set(AsyncResult.get(self, block, timeout))
+
+    def _result_set(self, page: Page) -> ResultSet:
+        rows = self._page_rows
+        if rows is None:
+            rows = self._page_rows = PageRows(page, self._execution.resolved.reader, self._execution.host)
+        return ResultSet(self, rows)
+
+    @property
+    def value(self) -> ResultSet | None:
+        """The rows, if the request has succeeded, else None."""
+        page = AsyncResult.value.__get__(self)
+        return None if page is None else self._result_set(page)
+
+    # -- pages --------------------------------------------------------------------------------------------------------
+
+    def fetch_after(self, rows: PageRows) -> AsyncResult:
+        """Ask for the page behind ``rows``; the answer is for :meth:`page_of`. Does not touch this future."""
+        return self._execution.next_page(rows.page.paging_state)
+
+    def page_of(self, fetched: AsyncResult) -> PageRows:
+        """Wait for a page that :meth:`fetch_after` asked for."""
+        self.session._check_wait()
+        execution, page = fetched.get()
+        return PageRows(page, execution.resolved.reader, execution.host)
+
+    @property
+    def has_more_pages(self) -> bool:
+        """Whether there is a page behind the one that came.
+
+        :raises DriverException: the request has failed
+        """
+        return self.get().has_more_pages
+
+    def start_fetching_next_page(self) -> None:
+        """Ask for the next page; :meth:`result` and the callbacks get it.
+
+        :raises QueryExhausted: there is none
+        :raises RuntimeError: the current one has not come yet
+        """
+        if not self.ready():
+            raise RuntimeError("the current page has not come yet")
+        page = AsyncResult.get(self, False)
+        if page.paging_state is None:
+            raise QueryExhausted("there is no page behind this one")
+        self._restart(page.paging_state)
+
+    def _restart(self, paging_state: bytes) -> None:
+        AsyncResult.__init__(self)
+        self._page_rows = None
+        if self._callbacks is not None:
+            for callback in self._callbacks:
+                callback.pending = True
+        self._execution = self._execution.restart(self, paging_state)
+
+    # -- callbacks ----------------------------------------------------------------------------------------------------
+
+    def add_callback(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> ResponseFuture:
+        """Call ``fn(rows, *args, **kwargs)`` with each page that comes: a list of rows, None for a result without rows.
+
+        Callbacks run in order of registration in a greenlet of their own, with this call's context variables.
+        """
+        return self._add(_Callback(fn, args, kwargs, False))
+
+    def add_errback(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> ResponseFuture:
+        """Call ``fn(error, *args, **kwargs)`` if the request fails; as :meth:`add_callback`."""
+        return self._add(_Callback(fn, args, kwargs, True))
+
+    def add_callbacks(
+        self,
+        callback: Callable[..., Any],
+        errback: Callable[..., Any],
+        callback_args: Sequence[Any] = (),
+        callback_kwargs: Mapping[str, Any] | None = None,
+        errback_args: Sequence[Any] = (),
+        errback_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Both :meth:`add_callback` and :meth:`add_errback`."""
+        self.add_callback(callback, *callback_args, **(callback_kwargs or {}))
+        self.add_errback(errback, *errback_args, **(errback_kwargs or {}))
+
+    def clear_callbacks(self) -> None:
+        """Forget all callbacks and errbacks."""
+        self._callbacks = None
+
+    def _add(self, callback: _Callback) -> ResponseFuture:
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+        if self.ready():
+            self._call_back()
+        return self
+
+    def _call_back(self) -> None:
+        if not self._running:
+            self._running = True
+            self.session._spawn(self._run_callbacks)
+
+    def _run_callbacks(self) -> None:
+        """Call what has not been called for this page yet, in order; in a greenlet of the Session's."""
+        try:
+            while self.ready():
+                callback = next((c for c in self._callbacks or () if c.pending), None)
+                if callback is None:
+                    return
+                callback.pending = False
+                error = self.exception
+                if error is not None and callback.on_error:
+                    callback.run(error)
+                elif error is None and not callback.on_error:
+                    callback.run(self._rows_for_callback())
+        finally:
+            self._running = False
+
+    def _rows_for_callback(self) -> Any:
+        result = self.get(False)
+        return result.current_rows if result._rows.page.kind == 2 else None
+
+    # -- about the request --------------------------------------------------------------------------------------------
+
+    @property
+    def query(self) -> Any:
+        """The statement."""
+        return self._execution.resolved.statement
+
+    @property
+    def row_factory(self) -> Callable[..., Any]:
+        """What rows become."""
+        factory: Callable[..., Any] = self._execution.resolved.reader.factory
+        return factory
+
+    @property
+    def message(self) -> Any:
+        """What does not change from one attempt to the next (the request's template)."""
+        return self._execution.resolved.template
+
+    @property
+    def request_encoded_size(self) -> int:
+        """The length of the request's body, bytes."""
+        return self._execution.encoded_size
+
+    @property
+    def coordinator_host(self) -> Any:
+        """The host that answered, or that is being asked."""
+        return self._execution.host
+
+    @property
+    def attempted_hosts(self) -> list[Any]:
+        """The hosts the request was sent to, in order."""
+        return self._execution.attempted_hosts
+
+    @property
+    def warnings(self) -> list[str] | None:
+        """The server's warnings; waits for the answer."""
+        return self._answer().warnings
+
+    @property
+    def custom_payload(self) -> dict[str, bytes | None] | None:
+        """The payload that came with the answer; waits for it."""
+        return self._answer().custom_payload
+
+    def _answer(self) -> Page:
+        self.result()
+        page: Page = AsyncResult.get(self, False)
+        return page
+
+    def get_query_trace_ids(self) -> list[Any]:
+        """The ids of the traces of this request's pages, if tracing was asked for."""
+        self.result()
+        return self._execution.trace_ids
+
+    def get_query_trace(self, max_wait: float | None = None, query_cl: int | None = None) -> Any:
+        """The trace of the last page's request, read from the server.
+
+        :param max_wait: seconds to wait for the server to finish it; None: as long as the Session says
+        :param query_cl: consistency of the queries that read it
+        :returns: a QueryTrace, or None if the request was not traced
+        :raises TraceUnavailable: it is not complete by then
+        """
+        ids = self.get_query_trace_ids()
+        return self.session._read_trace(ids[-1], max_wait, query_cl) if ids else None
+
+    def get_all_query_traces(self, max_wait_per: float | None = None, query_cl: int | None = None) -> list[Any]:
+        """The traces of all pages' requests; as :meth:`get_query_trace`."""
+        return [self.session._read_trace(i, max_wait_per, query_cl) for i in self.get_query_trace_ids()]
+
+    def __repr__(self) -> str:
+        state = "failed" if self.exception is not None else "done" if self.ready() else "pending"
+        return f"<ResponseFuture {state} query={self.query!r} host={self.coordinator_host}>"
+
+    __str__ = __repr__
+
+
+class _Callback:
+    """One registered callback or errback with the context it was registered in."""
+
+    __slots__ = ("_args", "_context", "_fn", "_kwargs", "on_error", "pending")
+
+    def __init__(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], on_error: bool) -> None:
+        self._fn = fn
+        self._args = args
+        self._kwargs = kwargs
+        self._context = contextvars.copy_context()
+        self.on_error = on_error
+        self.pending = True
+
+    def run(self, argument: Any) -> None:
+        try:
+            self._context.run(self._fn, argument, *self._args, **self._kwargs)
+        except gevent.GreenletExit:
+            raise
+        except BaseException as error:  # the next callbacks run all the same; the application's error is reported
+            gevent.get_hub().handle_error(self._fn, type(error), error, error.__traceback__)

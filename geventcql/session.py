@@ -1,0 +1,454 @@
+"""Executing statements (layer: driver): what most application code talks to.
+
+A Session is cheap: connections belong to the Cluster. It belongs to the hub (and thread) that connected it. Its methods run
+in the calling greenlet and wait only where they say so.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from _thread import get_ident
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.exceptions import BlockingSwitchOutError
+
+from geventcql import concurrent, keyspaces, tracing
+from geventcql.admission import Admission
+from geventcql.cython.wire import Page, RequestTemplate
+from geventcql.encoder import Encoder
+from geventcql.errors import ConnectionShutdown, DriverException, WrongHubError
+from geventcql.execution import Execution, Fetch
+from geventcql.preparing import Preparer
+from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile
+from geventcql.protocol import requests
+from geventcql.protocol.constants import ConsistencyLevel, Opcode, ProtocolVersion
+from geventcql.protocol.responses import Prepared, SchemaChange, SetKeyspace
+from geventcql.query import PreparedStatement, SimpleStatement
+from geventcql.resolve import Resolved, resolve, with_parameters
+from geventcql.response import ResponseFuture
+from geventcql.resultset import ResultSet
+from geventcql.routing import Router
+from geventcql.timestamps import MonotonicTimestampGenerator
+from geventcql.waiting import Waker
+
+if TYPE_CHECKING:
+    from geventcql.cluster import Cluster
+
+__all__ = ["Session"]
+
+log = logging.getLogger(__name__)
+
+_SETTINGS = frozenset(
+    ("default_consistency_level", "default_fetch_size", "default_serial_consistency_level", "default_timeout", "keyspace",
+     "row_factory", "timestamp_generator", "use_client_timestamp")
+)  # fmt: skip
+
+
+class Session:
+    """Executes statements (``cassandra.cluster.Session``). Made by :meth:`Cluster.connect` or :func:`geventcql.connect`.
+
+    Attributes that may be set: ``default_timeout`` (seconds), ``default_fetch_size`` (rows per page),
+    ``default_consistency_level``, ``default_serial_consistency_level``, ``row_factory`` (of the default profile),
+    ``use_client_timestamp``, ``timestamp_generator``, ``encoder``, ``max_trace_wait`` (seconds).
+    """
+
+    keyspace: str | None = None
+    default_fetch_size: int | None = 5000
+    default_timeout: Any = NOT_SET
+    default_consistency_level: Any = NOT_SET
+    default_serial_consistency_level: Any = NOT_SET
+    row_factory: Any = NOT_SET
+    use_client_timestamp = True
+    max_trace_wait = 2.0
+
+    def __init__(self, cluster: Cluster, keyspace: str | None = None) -> None:
+        self.cluster = cluster
+        self.session_id = uuid.uuid4()
+        self.encoder = Encoder()
+        self.is_shutdown = False
+        self.timestamp_generator = cluster.timestamp_generator or MonotonicTimestampGenerator()
+        self._hub = gevent.get_hub()
+        self._thread = get_ident()
+        self._waker = Waker.for_hub(self._hub)
+        self._shape: Any = object()
+        """Replaced whenever a setting changes; statements resolved under another one are resolved anew."""
+        self._router = Router(self)
+        self._preparer = Preparer(self)
+        self._admission = Admission(cluster._scheduler, cluster._max_waiting)
+        self._init_listeners: list[tuple[Callable[..., Any], Any, Any]] = []
+        if keyspace is not None:
+            self.keyspace = keyspace
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name in _SETTINGS:
+            object.__setattr__(self, "_shape", object())
+
+    def _reshape(self) -> None:
+        self._shape = object()
+
+    # -- executing ----------------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        query: Any,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        timeout: Any = NOT_SET,
+        trace: bool = False,
+        custom_payload: Mapping[str, bytes | None] | None = None,
+        execution_profile: Any = EXEC_PROFILE_DEFAULT,
+        paging_state: bytes | None = None,
+        host: Any = None,
+        execute_as: str | None = None,
+    ) -> ResultSet:
+        """Execute a statement and wait for its result.
+
+        :param query: CQL text, or a simple, prepared, bound or batch statement
+        :param parameters: for a prepared statement its values, by position or by name; for CQL text what ``%s`` or
+            ``%(name)s`` in it stand for
+        :param timeout: seconds; None for no limit; the profile's if left out
+        :param trace: have the server trace the request
+        :param custom_payload: bytes by name for the server's query handler (protocol v4 and later)
+        :param execution_profile: the name of a profile, or a profile
+        :param paging_state: of an earlier ResultSet: go on from there
+        :param host: the only host to ask
+        :param execute_as: the user to act for (DSE proxy authentication)
+        :returns: the rows
+        :raises OperationTimedOut: no answer within the timeout
+        :raises NoHostAvailable: no host could be asked; its ``errors`` say why
+        :raises Busy: too many requests are waiting for a connection with room
+        :raises DriverException: the server's error, by its class
+        """
+        self._check_wait()
+        if type(query) is str and keyspaces.is_use(query):
+            return self._use(query)
+        future = self.execute_async(
+            query, parameters, trace, custom_payload, timeout, execution_profile, paging_state, host, execute_as
+        )
+        try:
+            return future.result()
+        except BaseException:
+            future._execution.cancel()  # of a greenlet that was killed or timed out; harmless after an error
+            raise
+
+    def execute_async(
+        self,
+        query: Any,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        trace: bool = False,
+        custom_payload: Mapping[str, bytes | None] | None = None,
+        timeout: Any = NOT_SET,
+        execution_profile: Any = EXEC_PROFILE_DEFAULT,
+        paging_state: bytes | None = None,
+        host: Any = None,
+        execute_as: str | None = None,
+    ) -> ResponseFuture:
+        """Send a statement; does not wait. The parameters are those of :meth:`execute`.
+
+        :returns: the future, which gets every later error
+        :raises EncodeError: a value does not fit its parameter
+        :raises Busy: too many requests are waiting for a connection with room
+        """
+        if get_ident() != self._thread:
+            raise WrongHubError()
+        if (
+            type(query) is PreparedStatement
+            and execution_profile is EXEC_PROFILE_DEFAULT
+            and not (trace or custom_payload or paging_state or host or execute_as)
+        ):
+            resolved = query._templates.get(self._shape)
+            if resolved is None:
+                resolved = self._remember(query)
+            values = resolved.encoder.encode(() if parameters is None else parameters)
+        else:
+            resolved, values = self._resolve(
+                query, parameters, trace, custom_payload, execution_profile, paging_state, execute_as
+            )
+        execution = Execution(
+            self,
+            resolved,
+            values,
+            self._timestamp() if resolved.timestamped else 0,
+            resolved.timeout if timeout is NOT_SET else timeout,
+            host,
+        )
+        future = ResponseFuture(self, execution)
+        if self._init_listeners:
+            for fn, args, kwargs in list(self._init_listeners):
+                fn(future, *args, **kwargs)
+        execution.start(future)
+        return future
+
+    def _remember(self, prepared: PreparedStatement) -> Resolved:
+        profile = self._profile(EXEC_PROFILE_DEFAULT)
+        resolved = resolve(self, prepared, profile, self._timeout(profile))
+        prepared._templates[self._shape] = resolved
+        return resolved
+
+    def _resolve(
+        self,
+        query: Any,
+        parameters: Any,
+        trace: bool,
+        custom_payload: Mapping[str, bytes | None] | None,
+        execution_profile: Any,
+        paging_state: bytes | None,
+        execute_as: str | None,
+    ) -> tuple[Resolved, bytes]:
+        if execute_as is not None:
+            custom_payload = {**(custom_payload or {}), "ProxyExecute": execute_as.encode()}
+        profile = self._profile(execution_profile)
+        statement, values = with_parameters(self, query, parameters)
+        resolved = resolve(
+            self, statement, profile, self._timeout(profile),
+            trace=trace, custom_payload=custom_payload, paging_state=paging_state,
+        )  # fmt: skip
+        return resolved, values
+
+    def prepare(
+        self, query: str, custom_payload: Mapping[str, bytes | None] | None = None, keyspace: str | None = None
+    ) -> PreparedStatement:
+        """Have the server parse a statement, to be executed any number of times; waits.
+
+        :param query: CQL with ``?`` or ``:name`` for the values
+        :param custom_payload: sent along with PREPARE, and with each execution
+        :param keyspace: the keyspace of unqualified names (protocol v5); the Session's if left out
+        """
+        self._check_wait()
+        text = query.query_string if isinstance(query, SimpleStatement) else query
+        version = self.cluster._protocol_version
+        named = keyspace or (self.keyspace if version >= ProtocolVersion.V5 else None)
+        body = requests.prepare(text, version, named)
+        flags = 0
+        if custom_payload:
+            flags, body = 0x04, requests.custom_payload(custom_payload, version) + body
+        profile = self._profile(EXEC_PROFILE_DEFAULT)
+        resolved = resolve(self, SimpleStatement(text, is_idempotent=True), profile, self._timeout(profile))
+        resolved.template = RequestTemplate(version, Opcode.PREPARE, flags, body, b"")
+        message = self._run(Execution(self, resolved, b"", 0, resolved.timeout))
+        if not isinstance(message, Prepared):
+            raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {text!r}")
+        prepared = PreparedStatement.from_response(message, text, keyspace or self.keyspace, version)
+        prepared.custom_payload = dict(custom_payload) if custom_payload else None  # type: ignore[arg-type]
+        return prepared
+
+    def _run(self, execution: Execution) -> Any:
+        """Run one of the driver's own requests and wait: its Page or message."""
+        fetch = Fetch()
+        fetch.execution = execution
+        try:
+            execution.start(fetch)
+            return fetch.get()[1]
+        except BaseException:
+            execution.cancel()
+            raise
+
+    def execute_concurrent(
+        self,
+        statements_and_parameters: Iterable[tuple[Any, Any]],
+        concurrency: int = 100,
+        raise_on_first_error: bool = True,
+        results_generator: bool = False,
+        execution_profile: Any = EXEC_PROFILE_DEFAULT,
+    ) -> Any:
+        """See :func:`geventcql.concurrent.execute_concurrent`."""
+        return concurrent.execute_concurrent(
+            self, statements_and_parameters, concurrency, raise_on_first_error, results_generator, execution_profile
+        )
+
+    def execute_concurrent_with_args(self, statement: Any, parameters: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
+        """See :func:`geventcql.concurrent.execute_concurrent_with_args`."""
+        return concurrent.execute_concurrent_with_args(self, statement, parameters, *args, **kwargs)
+
+    def execute_concurrent_async(
+        self,
+        statements_and_parameters: Iterable[tuple[Any, Any]],
+        concurrency: int = 100,
+        raise_on_first_error: bool = False,
+        execution_profile: Any = EXEC_PROFILE_DEFAULT,
+    ) -> Any:
+        """See :func:`geventcql.concurrent.execute_concurrent_async`."""
+        return concurrent.execute_concurrent_async(
+            self, statements_and_parameters, concurrency, raise_on_first_error, execution_profile
+        )
+
+    def imap(
+        self, statement: Any, parameters: Iterable[Any], concurrency: int = 100, execution_profile: Any = EXEC_PROFILE_DEFAULT
+    ) -> Iterator[ResultSet]:
+        """Execute ``statement`` with each of ``parameters``; results in the order of the parameters.
+
+        As gevent.pool's ``imap``: the parameters are pulled as there is room, so memory stays flat however many there are; a
+        failed request raises where its result is due. Leaving the loop stops the sending.
+
+        :param concurrency: requests under way, or ended and not yet taken, at once
+        """
+        return concurrent.imap(self, statement, parameters, concurrency, execution_profile, ordered=True)
+
+    def imap_unordered(
+        self, statement: Any, parameters: Iterable[Any], concurrency: int = 100, execution_profile: Any = EXEC_PROFILE_DEFAULT
+    ) -> Iterator[ResultSet]:
+        """As :meth:`imap`; results in the order in which they come."""
+        return concurrent.imap(self, statement, parameters, concurrency, execution_profile, ordered=False)
+
+    # -- profiles and settings ------------------------------------------------------------------------------------------
+
+    def _profile(self, name: Any) -> ExecutionProfile:
+        profile = self.cluster.profile_manager.get(name)
+        profile._users.add(self)
+        return profile
+
+    def _timeout(self, profile: ExecutionProfile) -> float | None:
+        chosen = self.default_timeout if self._is_default(profile) else NOT_SET
+        return profile.request_timeout if chosen is NOT_SET else chosen
+
+    def _is_default(self, profile: ExecutionProfile) -> bool:
+        return profile is self.cluster.profile_manager.default
+
+    def _setting(self, profile: ExecutionProfile, own: Any, theirs: Any) -> Any:
+        return own if own is not NOT_SET and self._is_default(profile) else theirs
+
+    def _consistency(self, profile: ExecutionProfile) -> int:
+        level: int = self._setting(profile, self.default_consistency_level, profile.consistency_level)
+        return level
+
+    def _serial_consistency(self, profile: ExecutionProfile) -> int | None:
+        level: int | None = self._setting(
+            profile, self.default_serial_consistency_level, profile.serial_consistency_level
+        )
+        return level
+
+    def _row_factory(self, profile: ExecutionProfile) -> Callable[..., Any]:
+        factory: Callable[..., Any] = self._setting(profile, self.row_factory, profile.row_factory)
+        return factory
+
+    def _timestamp(self) -> int:
+        return self.timestamp_generator()
+
+    def get_execution_profile(self, name: Any) -> ExecutionProfile:
+        """The execution profile of that name.
+
+        :raises ValueError: there is none
+        """
+        return self.cluster.profile_manager.get(name)
+
+    def execution_profile_clone_update(self, ep: Any, **kwargs: Any) -> ExecutionProfile:
+        """A copy of the profile (or of the one named) ``ep`` with some attributes changed."""
+        return self.get_execution_profile(ep).clone(**kwargs)
+
+    def set_keyspace(self, keyspace: str) -> None:
+        """Unqualified names are in ``keyspace`` from now on; waits.
+
+        :raises InvalidRequest: there is no such keyspace
+        """
+        self._check_wait()
+        self.cluster._enter_keyspace(keyspace)
+        self.keyspace = keyspace
+
+    def _use(self, query: str) -> ResultSet:
+        """``USE`` is never sent on a shared connection: it acts as :meth:`set_keyspace`."""
+        self.set_keyspace(keyspaces.used(query))
+        profile = self._profile(EXEC_PROFILE_DEFAULT)
+        execution = Execution(self, resolve(self, SimpleStatement(query), profile, None), b"", 0, None)
+        future = ResponseFuture(self, execution)
+        execution.done = True
+        future.finish(Page.void())
+        return future.result()
+
+    def add_request_init_listener(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call ``fn(future, *args, **kwargs)`` for each request before it is sent, in the greenlet that sends it."""
+        self._init_listeners.append((fn, args, kwargs))
+
+    def remove_request_init_listener(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Take back :meth:`add_request_init_listener`.
+
+        :raises ValueError: it was not added
+        """
+        self._init_listeners.remove((fn, args, kwargs))
+
+    def user_type_registered(self, keyspace: str, user_type: str, klass: type) -> None:
+        """A class was registered for a user type: statements are to be prepared anew to use it."""
+        self._reshape()
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    @property
+    def hosts(self) -> list[Any]:
+        """All hosts of the cluster."""
+        return self.cluster.metadata.all_hosts()
+
+    def get_pools(self) -> list[Any]:
+        """The pools that this Session's requests may use."""
+        return [p for s in self.cluster._registry.supervisors() for p in s.pools.values()]
+
+    def get_pool_state(self) -> dict[Any, dict[str, Any]]:
+        """For each host: open connections, requests in flight and orphaned, bytes unsent, and the last error."""
+        return {
+            pool.host: {
+                "open_count": len(pool.connections),
+                "in_flights": [c.in_flight for c in pool.connections],
+                "orphaned": [c.orphaned for c in pool.connections],
+                "unsent_bytes": [c.unsent_bytes for c in pool.connections],
+                "last_error": pool.last_error,
+                "shutdown": pool.is_shutdown,
+            }
+            for pool in self.get_pools()
+        }
+
+    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run ``fn(*args, **kwargs)`` in a greenlet of the driver's, which ends with the Cluster."""
+        return self._spawn(fn, *args, **kwargs)
+
+    def shutdown(self) -> None:
+        """End the Session: waiting requests fail, requests in flight end by themselves. Twice is harmless."""
+        if self.is_shutdown:
+            return
+        self.is_shutdown = True
+        self._admission.fail_all(
+            lambda execution: ConnectionShutdown("the Session was shut down while the request waited for a connection")
+        )
+        self.cluster._session_ended(self)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        state = "shut down" if self.is_shutdown else "open"
+        return f"<Session {state} keyspace={self.keyspace} waiting={len(self._admission)} of {self.cluster!r}>"
+
+    # -- for the driver's other parts -----------------------------------------------------------------------------------
+
+    def _check_wait(self) -> None:
+        """Refuse to wait where that cannot work."""
+        if get_ident() != self._thread:
+            raise WrongHubError()
+        if gevent.getcurrent() is self._hub:
+            raise BlockingSwitchOutError("a call that waits was made in the hub: spawn a greenlet for it")
+
+    def _spawn(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.cluster._greenlets.spawn(fn, *args, **kwargs)
+
+    def _log_warnings(self, warnings: list[str], statement: Any) -> None:
+        # A log call may switch under a patched logging module, and this runs in the reader.
+        self._spawn(log.warning, "Server warning: %s (%r)", "; ".join(warnings), statement)
+
+    def _message_received(self, execution: Execution, message: Any) -> Any:
+        """An answer that is neither a page nor an error; in the request's cold path. What the sink gets."""
+        if isinstance(message, SchemaChange):
+            self.cluster._schema_changed(message)
+        elif isinstance(message, SetKeyspace) and execution.connection is not None:
+            # Nobody may find a keyspace set that he did not ask for.
+            self.cluster._replace_connection(execution.connection)
+        return Page.void() if isinstance(execution.sink, ResponseFuture) else message
+
+    def _read_trace(self, trace_id: uuid.UUID, max_wait: float | None, query_cl: int | None) -> Any:
+        return tracing.read_trace(
+            self, trace_id, self.max_trace_wait if max_wait is None else max_wait,
+            ConsistencyLevel.LOCAL_ONE if query_cl is None else query_cl,
+        )  # fmt: skip
+
