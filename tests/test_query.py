@@ -162,7 +162,7 @@ def test_from_a_prepare_answer() -> None:
     assert (statement.query_id, statement.query_string, statement.keyspace) == (b"id", "SELECT a", "given")
     assert (statement.routing_key_indexes, statement.protocol_version) == ((0,), 5)
     assert statement.result[0] == b"mid" and statement.result[1] is not None
-    assert statement.result[1].columns == columns and statement.result[1].raw == b"raw"
+    assert statement.result[1].columns == columns and statement.result[1].raw == b"\x00raw"
     answer = Prepared(b"id", None, (), None, 0, (), b"")
     statement = PreparedStatement.from_response(answer, "INSERT", None, 4)
     assert statement.result == (None, None) and statement.bind(()).payload == b"\x00\x00"
