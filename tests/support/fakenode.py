@@ -113,8 +113,9 @@ class FakeNode:
     `versions`: the protocol versions it speaks; `beta_versions`: those it knows but calls beta (3.11 does so with v5).
     `compression`: what SUPPORTED offers, of 'lz4' and 'snappy'. `ssl_context`: for TLS. `auth`: {user: password}, or a
     handler that answers each AUTH_RESPONSE. `mute`: accept, read and never answer (may be changed at any time).
-    `max_segment`: v5 payload bytes per segment sent. `receive_buffer`: SO_RCVBUF of its connections, bytes.
-    `record`: keep every request in `requests`. `info`: what the system tables say of it.
+    `max_segment`: v5 payload bytes per segment sent. `send_chunk`: everything leaves in pieces of that many bytes,
+    below TLS. `receive_buffer`: SO_RCVBUF of its connections, bytes. `record`: keep every request in `requests`.
+    `info`: what the system tables say of it.
 
     Attributes for tests: `port`, `requests`, `connections` (open ones), `accepted` (all that ever were, a number),
     `violations`, `errors` (of handlers), `system`, `statements`.
@@ -132,6 +133,7 @@ class FakeNode:
         auth: Auth | None = None,
         mute: bool = False,
         max_segment: int = MAX_SEGMENT_PAYLOAD,
+        send_chunk: int | None = None,
         receive_buffer: int | None = None,
         record: bool = True,
         info: NodeInfo | None = None,
@@ -145,6 +147,7 @@ class FakeNode:
         self.auth = auth
         self.mute = mute
         self.max_segment = max_segment
+        self.send_chunk = send_chunk
         self.receive_buffer = receive_buffer
         self.record = record
         self.system = SystemTables(info or NodeInfo(host, port, uuid.UUID(int=next(_host_ids))))
@@ -253,11 +256,12 @@ class FakeNode:
         """Answer requests that match; later calls win over earlier ones.
 
         `match`: a text (compared without regard to white space), a pattern to search for, an Opcode, or a predicate of
-        the Request. `answer`: a Reply, several, a handler, or NEVER; `rows` and `data` stand for Rows(rows, data).
-        `binds` (or `rows`, for a text without markers) also declare the text for PREPARE. `opcode` restricts a text to
-        that kind of request (default QUERY and EXECUTE). `times`: how many requests it answers before it ends.
+        the Request. `answer`: a Reply, several, a handler, or NEVER; without one, `rows` and `data` stand for
+        Rows(rows, data). `binds`, `rows` and `pk_indexes` declare the text for PREPARE too (as `prepare` does; a text
+        without bind markers needs no declaration if its answer is a Reply). `opcode` restricts a text to that kind of
+        request (default QUERY and EXECUTE). `times`: how many requests it answers before it ends.
         """
-        if rows is not None:
+        if rows is not None and answer is NEVER:
             answer = Rows(rows, data)
         if isinstance(match, str) and binds is not None:
             self.prepare(match, binds, rows, pk_indexes)

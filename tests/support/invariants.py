@@ -133,9 +133,9 @@ class Snapshot:
         problems += [f"hub error: {error.text} in {error.context}" for error in _hub_errors]
         return problems
 
-    def settle(self, seconds: float = SETTLE_SECONDS) -> list[str]:
-        """The problems that are still there after at most `seconds`, the hub running and garbage collected."""
-        deadline = time.monotonic() + seconds
+    def settle(self) -> list[str]:
+        """The problems that are still there after SETTLE_SECONDS, the hub running and garbage collected."""
+        deadline = time.monotonic() + SETTLE_SECONDS
         pause = 0.0
         while True:
             problems = self.problems()

@@ -47,7 +47,7 @@ def normal(text: str) -> str:
 
 
 class Rule:
-    """One `node.on(...)`. `hits`: how many requests it has answered; `remove()` ends it."""
+    """One `node.on(...)`. `hits`: how many requests it has answered; `requests`: those; `remove()` ends it."""
 
     def __init__(self, match: Match, answer: Answer, opcode: Opcode | None, times: int | None) -> None:
         self.answer = answer
@@ -90,7 +90,8 @@ class Rule:
     def apply(self, request: Request, connection: ServerConnection) -> Reply | Sequence[Reply] | None:
         """The replies to a request that matched."""
         self.hits += 1
-        self.requests.append(request)
+        if connection.node.record:
+            self.requests.append(request)
         if self._left is not None:
             self._left -= 1
         return self.answer(request, connection) if callable(self.answer) else self.answer

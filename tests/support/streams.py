@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import TypeVar
 
+import gevent
 from gevent import socket
 from gevent.lock import BoundedSemaphore
 
@@ -19,10 +20,11 @@ T = TypeVar("T")
 
 
 class PlainStream:
-    """Bytes over a gevent socket."""
+    """Bytes over a gevent socket. `chunk`: send at most that many bytes at a time, a turn of the hub apart."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, chunk: int | None = None) -> None:
         self.sock = sock
+        self._chunk = chunk
         self.sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
 
     def handshake(self) -> None:
@@ -33,7 +35,15 @@ class PlainStream:
         return bytes(self.sock.recv(size))
 
     def sendall(self, data: bytes) -> None:
-        self.sock.sendall(data)
+        """Send all of it, blocking as long as the client does not read."""
+        self._to_socket(data)
+
+    def _to_socket(self, data: bytes) -> None:
+        step = self._chunk or len(data) or 1
+        for start in range(0, len(data), step):
+            if start:
+                gevent.sleep(0)
+            self.sock.sendall(data[start : start + step])
 
     def shutdown_write(self) -> None:
         """Send FIN (with TLS: without close_notify); reading goes on."""
@@ -47,10 +57,10 @@ class PlainStream:
 
 
 class TlsStream(PlainStream):
-    """Bytes over TLS, server side."""
+    """Bytes over TLS, server side; `chunk` cuts the ciphertext, the handshake's too."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        super().__init__(sock)
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, chunk: int | None = None) -> None:
+        super().__init__(sock, chunk)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._sending = BoundedSemaphore(1)
@@ -74,11 +84,6 @@ class TlsStream(PlainStream):
             self._tls.write(data)
             self._flush()
 
-    def send_below_tls(self, data: bytes) -> None:
-        """Bytes straight into the TCP connection, as a broken TLS peer would send."""
-        with self._sending:
-            self.sock.sendall(data)
-
     def _drive(self, step: Callable[[], T]) -> T:
         while True:
             try:
@@ -97,4 +102,4 @@ class TlsStream(PlainStream):
     def _flush(self) -> None:
         with self._sending:
             if data := self._outgoing.read():
-                self.sock.sendall(data)
+                self._to_socket(data)

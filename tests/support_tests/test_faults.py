@@ -112,6 +112,34 @@ def test_drip_gives_the_same_bytes_in_the_pieces_asked_for(version: int) -> None
             assert client.receive().opcode == Opcode.RESULT
 
 
+@pytest.mark.parametrize("chunk", [1, 7])
+@pytest.mark.parametrize("secure", [False, True])
+def test_everything_in_small_pieces(tls: Tls, chunk: int, secure: bool) -> None:
+    with FakeNode(send_chunk=chunk, ssl_context=tls.server if secure else None) as node:
+        node.on("q", ROWS)
+        with _client(node, 5, ssl_context=tls.client if secure else None) as client:
+            client.query("q")
+            assert client.receive().opcode == Opcode.RESULT
+
+
+def test_rules_for_batches_and_predicates() -> None:
+    entry = wire.byte(0) + wire.long_string("INSERT 1") + wire.short(0)
+    body = wire.byte(1) + wire.short(1) + entry + wire.short(1) + wire.byte(0)
+    with FakeNode() as node, _client(node) as client:
+        outcomes = []
+        for rule in (
+            lambda: node.on("INSERT 1", ROWS),
+            lambda: node.on("INSERT 1", Error(ErrorCode.OVERLOADED), opcode=Opcode.BATCH),
+            lambda: node.on(lambda request: request.batch_type == 1, ROWS),
+        ):
+            made = rule()
+            client.send(Opcode.BATCH, body)
+            outcomes.append((client.receive().opcode, made.hits))
+        assert outcomes == [(Opcode.RESULT, 0), (Opcode.ERROR, 1), (Opcode.RESULT, 1)]
+        client.send(Opcode.BATCH, body.replace(entry, wire.byte(1) + wire.short_bytes(b"id") + wire.short(0)))
+        assert client.receive().body.startswith(wire.int_(ErrorCode.UNPREPARED))
+
+
 def test_delayed_and_gated_replies_are_overtaken() -> None:
     gate = Event()
     with FakeNode() as node:

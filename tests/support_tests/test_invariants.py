@@ -1,0 +1,211 @@
+"""The invariant checker and the hard timeout, each in a pytest of its own on a file made for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from gevent import subprocess
+
+ROOT = Path(__file__).parents[2]
+
+LEAKS = '''
+import os, sys, types
+import gevent, greenlet, pytest
+from gevent import socket
+from tests.support import invariants
+
+invariants.SETTLE_SECONDS = 0.2
+kept = []
+
+def test_clean():
+    gevent.spawn(gevent.sleep, 0.05)
+    gevent.get_hub().threadpool.apply(lambda: None)
+    a, b = socket.socketpair()
+    a.close(), b.close()
+
+def test_greenlet():
+    kept.append(gevent.spawn(gevent.sleep, 100))
+
+def test_raw_greenlet():
+    raw = greenlet.greenlet(lambda: gevent.get_hub().switch())
+    kept.append(raw)
+    gevent.get_hub().loop.run_callback(raw.switch)
+    raw.parent = gevent.get_hub()
+    gevent.sleep(0)
+
+def test_descriptor():
+    kept.append(os.open("/", os.O_RDONLY))
+
+def test_socket():
+    kept.extend(socket.socketpair())
+
+def test_hub_error():
+    gevent.spawn(lambda: 1 / 0)
+    gevent.sleep(0.01)
+
+def test_hub_error_expected(hub_errors):
+    gevent.spawn(lambda: 1 / 0)
+    gevent.sleep(0.01)
+    assert [error.type for error in hub_errors] == [ZeroDivisionError]
+    hub_errors.clear()
+
+@pytest.mark.allow_leaks("it is about the marker")
+def test_allowed():
+    kept.append(gevent.spawn(gevent.sleep, 100))
+
+@pytest.mark.allow_leaks()
+def test_allowed_without_reason():
+    pass
+
+def test_failing_and_leaking():
+    kept.append(gevent.spawn(gevent.sleep, 100))
+    assert False, "the reason of this failure"
+
+def test_after_all_is_clean_again():
+    pass
+'''
+
+DRIVER = """
+import sys, types
+import pytest
+from tests.support import invariants
+
+invariants.SETTLE_SECONDS = 0.2
+
+class Connection:
+    is_closed = False
+    is_defunct = False
+    broken = False
+    def check_invariants(self):
+        assert not self.broken, "free 1 + in flight 1 is not 3"
+
+class Cluster:
+    is_shutdown = False
+
+def module(name, **names):
+    found = types.ModuleType(name)
+    found.__dict__.update(names)
+    sys.modules[name] = found
+
+unresolved = []
+module("geventcql.net.connection", Connection=Connection)
+module("geventcql.cluster", Cluster=Cluster)
+module("geventcql.response", debug_unresolved=lambda: unresolved)
+kept = []
+
+@pytest.fixture(autouse=True, scope="module")
+def forget():
+    yield
+    kept.clear()
+
+def test_open_with_a_live_cluster():
+    kept.extend([Connection(), Cluster()])
+
+def test_open_without_a_cluster():
+    kept[1].is_shutdown = True
+
+def test_closed():
+    kept[0].is_closed = True
+
+def test_broken():
+    kept[0].broken = True
+
+def test_unresolved():
+    kept[0].broken = False
+    unresolved.append("future 7")
+"""
+
+HANGS = """
+import time
+import gevent, pytest
+
+def stuck_helper():
+    gevent.sleep(1000)
+
+@pytest.mark.timeout(0.3)
+def test_waits():
+    helper = gevent.spawn(stuck_helper)
+    try:
+        helper.join()
+    finally:
+        helper.kill()
+
+@pytest.mark.timeout(20)
+def test_next():
+    pass
+"""
+
+BLOCKS = """
+import time
+import pytest
+from tests.support import watchdog
+
+watchdog.GRACE_SECONDS = 0.3
+
+@pytest.mark.timeout(0.3)
+def test_blocks():
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        pass
+"""
+
+
+def _pytest(directory: Path, text: str) -> tuple[int, str]:
+    file = directory / "test_inner.py"
+    file.write_text(text)
+    names = ("tests.support.invariants", "tests.support.watchdog", "pytest_timeout", "no:cacheprovider")
+    plugins = [argument for name in names for argument in ("-p", name)]
+    command = [sys.executable, "-m", "pytest", "-v", "-rA", *plugins, f"--rootdir={directory}", str(file)]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout.decode()
+
+
+def _outcomes(output: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for outcome, name in re.findall(r"^(PASSED|FAILED|ERROR) \S*::(\w+)", output, re.MULTILINE):
+        found.setdefault(name, set()).add(outcome)
+    return found
+
+
+def test_what_is_left_behind_is_found(tmp_path: Path) -> None:
+    code, output = _pytest(tmp_path, LEAKS)
+    assert code == 1
+    outcomes = _outcomes(output)
+    assert outcomes.pop("test_failing_and_leaking") == {"FAILED"}
+    clean = {"test_clean", "test_hub_error_expected", "test_allowed", "test_after_all_is_clean_again"}
+    assert {name for name, outcome in outcomes.items() if outcome == {"PASSED"}} == clean
+    assert all(outcome in ({"PASSED"}, {"PASSED", "ERROR"}, {"ERROR"}) for outcome in outcomes.values())
+    assert output.count("greenlet left: ") == 3
+    assert "descriptor left: " in output and "socket:[" in output
+    assert output.count("hub error: ZeroDivisionError") == 1
+    assert "allow_leaks needs a reason" in output
+    assert "the reason of this failure" in output
+
+
+def test_the_drivers_state_is_checked(tmp_path: Path) -> None:
+    code, output = _pytest(tmp_path, DRIVER)
+    assert code == 1
+    errors = {name for name, outcome in _outcomes(output).items() if "ERROR" in outcome}
+    assert errors == {"test_open_without_a_cluster", "test_broken", "test_unresolved"}
+    assert "free 1 + in flight 1 is not 3" in output
+    assert "future not resolved exactly once: 'future 7'" in output
+
+
+def test_a_test_that_waits_too_long_fails_with_stacks_and_the_next_one_runs(tmp_path: Path) -> None:
+    code, output = _pytest(tmp_path, HANGS)
+    assert code == 1
+    assert _outcomes(output) == {"test_waits": {"FAILED"}, "test_next": {"PASSED"}}
+    assert "timeout: still running after 0.3 s" in output
+    assert "stuck_helper" in output and "Thread 0x" in output
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_test_that_blocks_the_hub_ends_the_process_with_stacks(tmp_path: Path, patched: bool) -> None:
+    code, output = _pytest(tmp_path, ("from gevent import monkey; monkey.patch_all()\n" if patched else "") + BLOCKS)
+    assert code == 1
+    assert "in test_blocks" in output and "the hub is blocked" in output
