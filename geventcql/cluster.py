@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -52,6 +51,7 @@ from geventcql.protocol.constants import ConsistencyLevel, ProtocolVersion
 from geventcql.protocol.responses import SchemaChange, SetKeyspace
 from geventcql.response import ResponseFuture, ResultSet
 from geventcql.session import Session
+from geventcql.waiting import thread_id
 
 __all__ = [
     "EXEC_PROFILE_DEFAULT",
@@ -236,7 +236,7 @@ class Cluster:
     def _connect_session(self, session_class: type[Session], keyspace: str | None, wait_for_all_pools: bool) -> Session:
         if self.is_shutdown:
             raise DriverException("the Cluster has been shut down: make a new one")
-        if self._thread is not None and self._thread != get_ident():
+        if self._thread is not None and self._thread != thread_id():
             raise WrongHubError()
         if self._connecting is None:
             self._begin()
@@ -257,7 +257,7 @@ class Cluster:
         return session
 
     def _begin(self) -> None:
-        self._thread = get_ident()
+        self._thread = thread_id()
         self._scheduler = Scheduler.for_hub()
         self._greenlets = Group()
         self._registry = HostRegistry(self)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -32,7 +31,7 @@ from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.routing import Router
 from geventcql.timestamps import MonotonicTimestampGenerator
-from geventcql.waiting import Waker
+from geventcql.waiting import Waker, thread_id
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -71,7 +70,7 @@ class Session:
         self.is_shutdown = False
         self.timestamp_generator = cluster.timestamp_generator or MonotonicTimestampGenerator()
         self._hub = gevent.get_hub()
-        self._thread = get_ident()
+        self._thread = thread_id()
         self._waker = Waker.for_hub(self._hub)
         self._shape: Any = object()
         """Replaced whenever a setting changes; statements resolved under another one are resolved anew."""
@@ -152,7 +151,7 @@ class Session:
         :raises EncodeError: a value does not fit its parameter
         :raises Busy: too many requests are waiting for a connection with room
         """
-        if get_ident() != self._thread:
+        if thread_id() != self._thread:
             raise WrongHubError()
         if (
             type(query) is PreparedStatement
@@ -425,7 +424,7 @@ class Session:
 
     def _check_wait(self) -> None:
         """Refuse to wait where that cannot work."""
-        if get_ident() != self._thread:
+        if thread_id() != self._thread:
             raise WrongHubError()
         if gevent.getcurrent() is self._hub:
             raise BlockingSwitchOutError("a call that waits was made in the hub: spawn a greenlet for it")

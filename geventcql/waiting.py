@@ -12,8 +12,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.monkey import get_original
 
-__all__ = ["Waker", "park"]
+__all__ = ["Waker", "park", "thread_id"]
+
+thread_id = get_original("_thread", "get_ident")
+"""The calling thread's id; the real one, also where gevent has patched ``get_ident`` to tell greenlets apart."""
 
 # gevent runs this many callbacks, too, before it looks at the clock and at its watchers again.
 WAKES_PER_CALLBACK = 50
