@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from time import monotonic
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import gevent
@@ -27,7 +26,7 @@ from geventcql.errors import (
     WrongHubError,
 )
 from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Host
-from geventcql.hosts import HostRegistry, HostSupervisor
+from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata, protect_name
 from geventcql.net.connection import Connection
 from geventcql.net.heartbeat import Heartbeat

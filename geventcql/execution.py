@@ -69,8 +69,25 @@ class Execution:
     """
 
     __slots__ = (
-        "_errors", "_plan", "attempts", "attempted_hosts", "connection", "deadline", "done", "host", "only_host", "resolved",
-        "retries", "session", "sink", "started", "stream", "timeout", "timestamp", "trace_ids", "values",
+        "_errors",
+        "_plan",
+        "attempted_hosts",
+        "attempts",
+        "connection",
+        "deadline",
+        "done",
+        "host",
+        "only_host",
+        "resolved",
+        "retries",
+        "session",
+        "sink",
+        "started",
+        "stream",
+        "timeout",
+        "timestamp",
+        "trace_ids",
+        "values",
     )  # fmt: skip
 
     def __init__(
@@ -362,4 +379,4 @@ class Execution:
 
 def _application_error(error: ErrorMessage) -> Exception:
     """The exception that an application sees for a server's error."""
-    return error.to_exception()  # type: ignore[no-any-return]
+    return error.to_exception()

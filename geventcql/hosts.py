@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -70,8 +70,8 @@ class HostSupervisor:
             self._below_size.wait(delay)
             self._below_size.clear()
             delay = None
-            failed = not all([self._fill(pool) for pool in list(self.pools.values())])
-            if not failed:
+            filled = [self._fill(pool) for pool in list(self.pools.values())]  # try each, whatever became of the others
+            if all(filled):
                 schedule = None
                 continue
             if schedule is None:

@@ -49,7 +49,8 @@ class Preparer:
             self._session._spawn(self._run, key, flight, statement)
         limit = None if deadline == float("inf") else max(0.0, deadline - monotonic())
         if not flight.wait(limit) and not flight.ready():
-            raise OperationTimedOut({str(connection.endpoint): "the statement was still being prepared again"}, connection.endpoint)
+            endpoint = connection.endpoint
+            raise OperationTimedOut({str(endpoint): "the statement was still being prepared again"}, endpoint)
         flight.get()
 
     def _run(self, key: tuple[Connection, bytes], flight: AsyncResult, statement: PreparedStatement) -> None:
@@ -81,8 +82,8 @@ class Preparer:
     def _check(statement: PreparedStatement, prepared: Prepared) -> None:
         if prepared.query_id != statement.query_id:
             raise DriverException(
-                f"the server gave another id to a statement when it was prepared again: {statement.query_string!r} in keyspace "
-                f"{statement.keyspace!r}; prepare it anew"
+                f"the server gave another id to a statement when it was prepared again: {statement.query_string!r} in "
+                f"keyspace {statement.keyspace!r}; prepare it anew"
             )
         was = [(c.name, str(c.type)) for c in statement.bind_columns]
         now: list[Any] = [(c.name, str(c.type)) for c in prepared.bind_columns]

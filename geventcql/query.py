@@ -177,17 +177,18 @@ class BoundStatement(Statement):
         self.prepared_statement = prepared_statement
         self.payload: bytes = _NO_VALUES
         self._given: Sequence[Any] | Mapping[str, Any] = ()
-        self.retry_policy = prepared_statement.retry_policy
-        self.consistency_level = prepared_statement.consistency_level
-        self.serial_consistency_level = prepared_statement.serial_consistency_level
-        self.fetch_size = prepared_statement.fetch_size
-        self.custom_payload = prepared_statement.custom_payload
-        if prepared_statement.bind_columns:
-            self.keyspace = prepared_statement.bind_columns[0].keyspace_name
+        options = prepared_statement
+        columns = options.bind_columns
         super().__init__(
-            retry_policy, consistency_level, routing_key, serial_consistency_level, fetch_size, keyspace,
-            custom_payload, prepared_statement.is_idempotent,
-        )  # fmt: skip
+            options.retry_policy if retry_policy is None else retry_policy,
+            options.consistency_level if consistency_level is None else consistency_level,
+            routing_key,
+            options.serial_consistency_level if serial_consistency_level is None else serial_consistency_level,
+            options.fetch_size if fetch_size is FETCH_SIZE_UNSET else fetch_size,
+            columns[0].keyspace_name if keyspace is None and columns else keyspace,
+            options.custom_payload if custom_payload is None else custom_payload,
+            options.is_idempotent,
+        )
 
     def bind(self, values: Sequence[Any] | Mapping[str, Any] | None) -> BoundStatement:
         """Encodes the values and returns this statement.

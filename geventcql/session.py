@@ -161,7 +161,7 @@ class Session:
             resolved = query._templates.get(self._shape)
             if resolved is None:
                 resolved = self._remember(query)
-            values = resolved.encoder.encode(() if parameters is None else parameters)
+            values = query.encoder.encode(() if parameters is None else parameters)
         else:
             resolved, values = self._resolve(
                 query, parameters, trace, custom_payload, execution_profile, paging_state, execute_as

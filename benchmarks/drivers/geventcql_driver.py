@@ -4,10 +4,9 @@ from gevent import monkey
 
 monkey.patch_all()
 
-from geventcql.cluster import Cluster  # noqa: E402  patched first, as an application does
-
 from benchmarks.drivers.greenlets import Workloads  # noqa: E402
 from benchmarks.drivers.measure import Recorder, read_plan  # noqa: E402
+from geventcql.cluster import Cluster  # noqa: E402  patched first, as an application does
 
 
 def main() -> None:

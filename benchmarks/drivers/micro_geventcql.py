@@ -6,12 +6,11 @@ import json
 from collections import namedtuple
 from typing import Any
 
-from geventcql.cython.codecs import BindEncoder, RowDecoder, murmur3_token, read_columns
-from geventcql.cython.wire import FrameSplitter, InFlight, RequestTemplate, pack_segments
-
 from benchmarks import frames, schema
 from benchmarks.drivers import timing
 from benchmarks.drivers.timing import best_ns
+from geventcql.cython.codecs import BindEncoder, RowDecoder, murmur3_token, read_columns
+from geventcql.cython.wire import FrameSplitter, InFlight, RequestTemplate, pack_segments
 
 PAGE, BURST = schema.PAGE_ROWS, 256
 

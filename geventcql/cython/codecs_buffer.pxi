@@ -112,7 +112,7 @@ cdef extern from *:
 
 cdef enum:
     INLINE = 512  # bytes that a Writer has before it asks malloc
-    LONGEST = 0x7FFFFFFF  # a [value]'s length is an [int]
+    LONGEST = 0x10000000  # bytes of a frame (protocol section 2), hence of any value
 
 
 cdef struct Writer:
@@ -127,8 +127,8 @@ cdef int grow(Writer *w, Py_ssize_t n) except -1:
     cdef Py_ssize_t room
     cdef char *data
     if n > LONGEST - w.size:
-        raise ValueError("longer than 2 GiB when encoded")
-    room = 2 * (w.size + n)
+        raise ValueError("longer than 256 MiB when encoded")
+    room = min(2 * (w.size + n), LONGEST)
     data = <char *>realloc(w.data if w.owned else NULL, room)
     if data == NULL:
         raise MemoryError()

@@ -370,7 +370,7 @@ cdef class VectorType(CqlType):
         if not 0 < dimension <= LONGEST:
             raise ValueError(f"a vector of dimension {dimension}")
         if element.fixed > LONGEST // dimension:
-            raise ValueError("a vector of more than 2 GiB")
+            raise ValueError("a vector of more than 256 MiB")
         self.contain((element,))
         self.element = element
         self.dimension = dimension

@@ -138,9 +138,7 @@ class Metadata:
     def get_replicas(self, keyspace: str, key: bytes) -> list[Host]:
         """The hosts that hold the partition of a serialized key, in a list of the caller's own; empty if not known."""
         tokens = self.token_map
-        if tokens is None:
-            return []
-        return list(tokens.get_replicas(keyspace, tokens.token_class.hash_fn(key)))
+        return [] if tokens is None else list(tokens.get_replicas_of_key(keyspace, key))
 
     def can_support_partitioner(self) -> bool:
         """True: the tokens of any partitioner it knows, the driver can compute. cassandra-driver may lack Murmur3."""

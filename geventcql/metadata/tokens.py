@@ -153,6 +153,8 @@ class TokenMap:
         strategies: Mapping[str, ReplicationStrategy | None],
     ) -> None:
         self.token_class = token_class
+        # For the usual partitioner without the class methods around it: this is asked for each request.
+        self._value_of = murmur3_token if token_class is Murmur3Token else token_class.hash_fn
         self._ring = owners if isinstance(owners, Ring) else Ring(owners)
         self._strategies = dict(strategies)
         self._by_strategy: dict[ReplicationStrategy, list[tuple[Host, ...] | None]] = {}
@@ -183,11 +185,18 @@ class TokenMap:
         A token of the ring ends the range of what its owner holds, and belongs to it; beyond the last token the first
         one's range begins.
         """
+        return self._replicas(keyspace, token.value if isinstance(token, Token) else token)
+
+    def get_replicas_of_key(self, keyspace: str, key: bytes) -> tuple[Host, ...]:
+        """The hosts that hold the partition of a serialized key; () if that is not known."""
+        return self._replicas(keyspace, self._value_of(key))
+
+    def _replicas(self, keyspace: str, value: Any) -> tuple[Host, ...]:
         known = self._by_keyspace.get(keyspace)
         if known is None:
             return self._NO_REPLICAS
         ring = self._ring
-        position = bisect_left(ring.values, token.value if isinstance(token, Token) else token)
+        position = bisect_left(ring.values, value)
         if position == len(known):
             position = 0
         replicas = known[position]

@@ -1,8 +1,8 @@
 """Liveness of connections (layer: net): one periodic pass of the scheduler over all connections of a Cluster.
 
 An idle connection is asked for OPTIONS every ``interval`` seconds. One with requests in flight from which nothing has come
-for :data:`SUSPECT_AFTER` is asked at once; still silent :data:`SUSPECT_AFTER` later it is *suspect* (the pool avoids it), and it
-is closed when ``timeout`` has passed since the question. Before each judgement the socket is looked at: bytes that wait
+for :data:`SUSPECT_AFTER` is asked at once; still silent :data:`SUSPECT_AFTER` later it is *suspect* (the pool avoids it), and
+it is closed when ``timeout`` has passed since the question. Before each judgement the socket is looked at: bytes that wait
 there mean that this process was busy, not that the peer is dead. Runs in the hub; nothing blocks.
 """
 
@@ -45,8 +45,8 @@ class _Probe:
             return  # it has sent something since: slow, not dead
         connection.defunct(
             ConnectionException(
-                f"{connection.endpoint} has been silent for {monotonic() - connection.last_received:.1f} s and did not answer a "
-                "heartbeat",
+                f"{connection.endpoint} has been silent for {monotonic() - connection.last_received:.1f} s "
+                "and did not answer a heartbeat",
                 connection.endpoint,
             )
         )

@@ -23,7 +23,7 @@ from geventcql.errors import (
 from geventcql.net.connection import Call, Connection
 from geventcql.net.transport import open_transport, resolve
 from geventcql.protocol import responses
-from geventcql.protocol.constants import ProtocolVersion, Opcode
+from geventcql.protocol.constants import Opcode, ProtocolVersion
 from geventcql.protocol.handshake import Authenticator, Handshake
 
 __all__ = ["ConnectionSettings", "open_connection", "open_negotiated"]
@@ -125,7 +125,7 @@ def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline:
         cql_version=settings.cql_version,
         endpoint=endpoint,
     )
-    request = handshake.start()
+    request: tuple[int, bytes] | None = handshake.start()
     while request is not None:
         opcode, body = request
         if opcode == Opcode.STARTUP and handshake.compression is not None:

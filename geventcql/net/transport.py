@@ -140,7 +140,8 @@ class TlsTransport(Transport):
             except ssl.SSLWantReadError:
                 self._flush_blocking()
                 if not self._receive():
-                    raise ConnectionResetError(errno.ECONNRESET, "the peer closed the connection in the TLS handshake") from None
+                    told = "the peer closed the connection in the TLS handshake"
+                    raise ConnectionResetError(errno.ECONNRESET, told) from None
             except ssl.SSLError:
                 self._flush_blocking()  # the alert tells the peer why
                 raise
@@ -163,7 +164,7 @@ class TlsTransport(Transport):
         with memoryview(buffer) as view:
             while True:
                 try:
-                    return self._tls.read(len(view), view)
+                    return int(self._tls.read(len(view), view))
                 except ssl.SSLWantReadError:
                     if not self._receive():
                         return 0

@@ -91,6 +91,16 @@ def test_replicas_are_those_of_cassandra_driver(owners: dict[int, int], probes: 
     assert {t.value: h for t, h in ours.token_to_host_owner.items()} == {t.value: h for t, h in tokens.items()}
 
 
+@given(st.binary(), st.sampled_from(KINDS))
+def test_replicas_of_keys_are_those_of_their_tokens(key: bytes, kind: str) -> None:
+    token_class = getattr(metadata, kind)
+    owners = {token_class.from_key(bytes([i])).value: host for i, host in enumerate(make_hosts(5))}
+    tokens = TokenMap(token_class, owners, {"ks": SimpleStrategy({"replication_factor": "2"})})
+    found = tokens.get_replicas_of_key("ks", key)
+    assert found == tokens.get_replicas("ks", token_class.from_key(key)) and len(found) == 2
+    assert tokens.get_replicas_of_key("unknown", key) == ()
+
+
 def test_token_ranges_end_with_their_token() -> None:
     hosts = make_hosts(3)
     strategies = {"ks": SimpleStrategy({"replication_factor": "1"}), "local": LocalStrategy({}), "odd": None}
