@@ -76,6 +76,7 @@ class _Objects:
     greenlets: list[greenlet.greenlet]
     connections: list[Any]
     clusters: list[Any]
+    futures: list[Any]
 
 
 def _with_subclasses(kind: type[Any] | None) -> set[type[Any]]:
@@ -88,14 +89,17 @@ def _objects() -> _Objects:
     greenlets = _with_subclasses(greenlet.greenlet)
     connections = _with_subclasses(getattr(sys.modules.get("geventcql.net.connection"), "Connection", None))
     clusters = _with_subclasses(getattr(sys.modules.get("geventcql.cluster"), "Cluster", None))
-    wanted = greenlets | connections | clusters
-    found = _Objects([g for g in _spawned if not g.dead], [], [])
+    futures = _with_subclasses(getattr(sys.modules.get("geventcql.response"), "ResponseFuture", None))
+    wanted = greenlets | connections | clusters | futures
+    found = _Objects([g for g in _spawned if not g.dead], [], [], [])
     spawned = {id(g) for g in found.greenlets}
     for item in [item for item in gc.get_objects() if type(item) in wanted]:
         if type(item) in connections:
             found.connections.append(item)
         elif type(item) in clusters:
             found.clusters.append(item)
+        elif type(item) in futures:
+            found.futures.append(item)
         elif id(item) not in spawned and _is_running(item):
             found.greenlets.append(item)
     return found
@@ -154,8 +158,10 @@ def _driver_problems(found: _Objects) -> list[str]:
             connection.check_invariants()
         except AssertionError as e:
             problems.append(f"connection state: {connection!r}: {e}")
-        if all_shut_down and not (connection.is_closed or connection.is_defunct):
+        if all_shut_down and not connection.closed:
             problems.append(f"connection open while every cluster is shut down: {connection!r}")
+    if all_shut_down:
+        problems += [f"future never resolved: {future!r}" for future in found.futures if not future.ready()]
     unresolved = getattr(sys.modules.get("geventcql.response"), "debug_unresolved", None)
     if unresolved is not None:
         problems += [f"future not resolved exactly once: {item!r}" for item in unresolved()]

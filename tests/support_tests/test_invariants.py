@@ -77,14 +77,17 @@ from tests.support import invariants
 invariants.SETTLE_SECONDS = 0.2
 
 class Connection:
-    is_closed = False
-    is_defunct = False
+    closed = False
     broken = False
     def check_invariants(self):
         assert not self.broken, "free 1 + in flight 1 is not 3"
 
 class Cluster:
     is_shutdown = False
+
+class ResponseFuture:
+    def ready(self):
+        return False
 
 def module(name, **names):
     found = types.ModuleType(name)
@@ -94,7 +97,7 @@ def module(name, **names):
 unresolved = []
 module("geventcql.net.connection", Connection=Connection)
 module("geventcql.cluster", Cluster=Cluster)
-module("geventcql.response", debug_unresolved=lambda: unresolved)
+module("geventcql.response", ResponseFuture=ResponseFuture, debug_unresolved=lambda: unresolved)
 kept = []
 
 @pytest.fixture(autouse=True, scope="module")
@@ -109,7 +112,7 @@ def test_open_without_a_cluster():
     kept[1].is_shutdown = True
 
 def test_closed():
-    kept[0].is_closed = True
+    kept[0].closed = True
 
 def test_broken():
     kept[0].broken = True
@@ -117,6 +120,10 @@ def test_broken():
 def test_unresolved():
     kept[0].broken = False
     unresolved.append("future 7")
+
+def test_never_resolved():
+    unresolved.clear()
+    kept.append(ResponseFuture())
 """
 
 HANGS = """
@@ -191,8 +198,9 @@ def test_the_drivers_state_is_checked(tmp_path: Path) -> None:
     code, output = _pytest(tmp_path, DRIVER)
     assert code == 1
     errors = {name for name, outcome in _outcomes(output).items() if "ERROR" in outcome}
-    assert errors == {"test_open_without_a_cluster", "test_broken", "test_unresolved"}
+    assert errors == {"test_open_without_a_cluster", "test_broken", "test_unresolved", "test_never_resolved"}
     assert "free 1 + in flight 1 is not 3" in output
+    assert "future never resolved: " in output
     assert "future not resolved exactly once: 'future 7'" in output
 
 
