@@ -249,7 +249,7 @@ class NetworkTopologyStrategy(ReplicationStrategy):
         )
 
     def _in_dc(self, ring: Ring, position: int, dc: str) -> list[Host]:
-        wanted = min(self.dc_replication_factors[dc], len(ring.hosts[dc]))
+        wanted = min(self.dc_replication_factors[dc], len(ring.hosts[dc]))  # so as not to look for more than there are
         racks_left = len(ring.racks[dc])
         racks_used: set[str | None] = set()
         found: list[Host] = []
@@ -257,7 +257,7 @@ class NetworkTopologyStrategy(ReplicationStrategy):
         for host in ring.walk(position, dc):
             if len(found) == wanted:
                 break
-            if host in found or host in skipped:
+            if host in found:
                 continue
             if racks_left and host.rack in racks_used:
                 skipped[host] = None

@@ -202,7 +202,6 @@ class DCAwareRoundRobinPolicy(LoadBalancingPolicy):
     def _find_local_dc(self, host: Host) -> None:
         if not self.local_dc and host.datacenter and host.endpoint in self._endpoints:
             self.local_dc = host.datacenter
-            self._endpoints = ()
             log.info(
                 "The local data centre is %r, that of the contact point %s. If that is wrong, give "
                 "DCAwareRoundRobinPolicy a local_dc, or only contact points of one data centre.",
