@@ -6,6 +6,9 @@ VENV ?= .venv
 HOST ?=
 ARGS ?=
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+# With these in the environment pip and Make share one build of the core (pip's own build environments do not last).
+BUILD := 'setuptools>=68' 'cython>=3.0.11'
 CORE := $(wildcard geventcql/cython/*.pyx geventcql/cython/*.pxi geventcql/cython/*.pxd)
 NEEDS := PYTHON="$(PYTHON)" .ci/needs
 
@@ -21,12 +24,12 @@ help: ## list the targets
 $(VENV)/.created:
 	@$(NEEDS) python
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade pip
+	$(PIP) --upgrade pip $(BUILD)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created setup.cfg pyproject.toml
 	@$(NEEDS) compiler
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test,lint]'
+	$(PIP) --no-build-isolation -e '.[test,lint]'
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed setup.py $(CORE)
@@ -34,7 +37,7 @@ $(VENV)/.built: $(VENV)/.installed setup.py $(CORE)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.built
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
+	$(PIP) --no-build-isolation -e '.[bench]'
 	@touch $@
 
 env: $(VENV)/.built ## set up the environment and build the compiled core
