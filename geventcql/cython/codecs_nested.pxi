@@ -366,7 +366,7 @@ cdef class VectorType(CqlType):
     cdef CqlType element
     cdef readonly int dimension
 
-    def __cinit__(self, CqlType element not None, Py_ssize_t dimension):
+    def __cinit__(self, CqlType element not None, dimension):
         if not 0 < dimension <= LONGEST:
             raise ValueError(f"a vector of dimension {dimension}")
         if element.fixed > LONGEST // dimension:

@@ -249,10 +249,7 @@ cdef Py_ssize_t skip_string(Cursor *cursor) except -1:
 
 cdef str take_string(Cursor *cursor):
     cdef Py_ssize_t n = skip_string(cursor)
-    try:
-        return PyUnicode_DecodeUTF8(cursor.p - n, n, NULL)
-    except UnicodeDecodeError as exc:
-        raise FrameError(f"column metadata: {exc}") from None
+    return PyUnicode_DecodeUTF8(cursor.p - n, n, NULL)
 
 
 cdef int start_cursor(Cursor *cursor, bytes body, Py_ssize_t pos) except -1:
@@ -271,7 +268,7 @@ cdef int check_column_count(Cursor *cursor, Py_ssize_t count) except -1:
 
 
 cdef CqlType take_type(Cursor *cursor, object user_types, int depth):
-    """An [option] of protocol section 4.2.5.2."""
+    """An [option] of protocol section 4.2.5.2; FrameError, ValueError."""
     cdef int code = take_short(cursor)
     if depth > DEEPEST:
         raise FrameError(f"types are nested deeper than {DEEPEST} levels")
@@ -289,11 +286,7 @@ cdef CqlType take_type(Cursor *cursor, object user_types, int depth):
     if code == OPTION_UDT:
         return take_user_type(cursor, user_types, depth)
     if code == OPTION_CUSTOM:
-        text = take_string(cursor)
-        try:
-            return parse_type_class(text, user_types)
-        except ValueError as exc:
-            raise FrameError(f"column metadata: {exc}") from None
+        return parse_type_class(take_string(cursor), user_types)
     raise FrameError(f"column metadata: type 0x{code:04x} is unknown")
 
 
@@ -317,18 +310,26 @@ def read_columns(bytes body not None, Py_ssize_t pos, int flags, Py_ssize_t coun
     """
     cdef Cursor cursor
     start_cursor(&cursor, body, pos)
+    try:
+        columns = take_columns(&cursor, flags, count, user_types)
+    except ValueError as exc:  # names that are no UTF-8, class names that make no sense
+        raise FrameError(f"column metadata: {exc}") from exc
+    return columns, cursor.p - PyBytes_AS_STRING(body)
+
+
+cdef tuple take_columns(Cursor *cursor, int flags, Py_ssize_t count, object user_types):
+    cdef list columns = []
     if flags & FLAG_GLOBAL_TABLE:
-        keyspace = take_string(&cursor)
-        table = take_string(&cursor)
-    check_column_count(&cursor, count)
-    columns = []
+        keyspace = take_string(cursor)
+        table = take_string(cursor)
+    check_column_count(cursor, count)
     for _ in range(count):
         if not flags & FLAG_GLOBAL_TABLE:
-            keyspace = take_string(&cursor)
-            table = take_string(&cursor)
-        name = take_string(&cursor)
-        columns.append(ColumnSpec(keyspace, table, name, take_type(&cursor, user_types, 1)))
-    return tuple(columns), cursor.p - PyBytes_AS_STRING(body)
+            keyspace = take_string(cursor)
+            table = take_string(cursor)
+        name = take_string(cursor)
+        columns.append(ColumnSpec(keyspace, table, name, take_type(cursor, user_types, 1)))
+    return tuple(columns)
 
 
 cdef int skip_type(Cursor *cursor, int depth) except -1:
