@@ -16,6 +16,7 @@ import re
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from functools import total_ordering
 from typing import Any
 
@@ -99,7 +100,7 @@ def uuid_from_time(
 class SortedSet:
     """A set that keeps its items in order and does not need them to be hashable: what a CQL set decodes to.
 
-    Items that cannot be compared with each other (maps, None) stay in the order they came in; finding them is linear.
+    Items that have no total order (maps, sets, tuples with nulls) stand in some order; finding those is linear.
     """
 
     __slots__ = ("_items",)
@@ -107,13 +108,13 @@ class SortedSet:
 
     def __init__(self, iterable: Iterable[Any] = ()) -> None:
         items = list(iterable)
-        try:
+        kinds = set(map(type, items))
+        if len(kinds) == 1 and kinds <= _TOTALLY_ORDERED:
             items.sort()
-        except TypeError:
-            self._items: list[Any] = []
-            self.update(items)
-        else:
             self._items = [item for i, item in enumerate(items) if i == 0 or item != items[i - 1]]
+        else:
+            self._items = []
+            self.update(items)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -272,11 +273,11 @@ class SortedSet:
             i = bisect_left(items, item)
             if i < len(items) and items[i] == item:
                 return i, True
-            # `<` of sets is inclusion, which orders only some of them: the bisection may have missed.
-            if not hasattr(item, "issubset"):
+            if type(item) in _TOTALLY_ORDERED and (not items or type(items[0]) is type(items[-1]) is type(item)):
                 return i, False
         except TypeError:
             i = len(items)
+        # `<` orders only some of the items (that of sets is inclusion): the bisection may have missed.
         for j, other in enumerate(items):
             if other == item:
                 return j, True
@@ -596,6 +597,11 @@ class Timestamp:
 
     def __repr__(self) -> str:
         return f"Timestamp({self.milliseconds})"
+
+
+_TOTALLY_ORDERED = frozenset(
+    {int, bool, float, str, bytes, Decimal, uuid.UUID, datetime.datetime, Date, Time, Timestamp}
+)
 
 
 @total_ordering
