@@ -16,7 +16,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
@@ -25,11 +25,28 @@ import pytest
 from gevent.hub import Hub
 
 SETTLE_SECONDS = 2.0
-_REFREEZE_OBJECTS = 200_000
+_REFREEZE_OBJECTS = 50_000
 _IGNORED_DESCRIPTORS = ("anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]", "/dev/", "/proc/")
 
 _failed = pytest.StashKey[bool]()
-_spawned: weakref.WeakSet[gevent.Greenlet] = weakref.WeakSet()
+
+
+class _Spawned:
+    """Every Greenlet spawned so far that still exists, and how many there were."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._greenlets: weakref.WeakSet[gevent.Greenlet] = weakref.WeakSet()
+
+    def note(self, item: gevent.Greenlet) -> None:
+        self.count += 1
+        self._greenlets.add(item)
+
+    def alive(self) -> list[gevent.Greenlet]:
+        return [item for item in self._greenlets if not item.dead]
+
+
+_spawned = _Spawned()
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,18 @@ class _Objects:
     connections: list[Any]
     clusters: list[Any]
     futures: list[Any]
+    all: int = 0
+
+
+@dataclass
+class _Scan:
+    """What the last pass saw, and how many greenlets had been spawned until then."""
+
+    spawns: int = 0
+    greenlets: weakref.WeakSet[greenlet.greenlet] = field(default_factory=weakref.WeakSet)
+
+
+_last_scan = _Scan()
 
 
 def _with_subclasses(kind: type[Any] | None) -> set[type[Any]]:
@@ -91,9 +120,11 @@ def _objects() -> _Objects:
     clusters = _with_subclasses(getattr(sys.modules.get("geventcql.cluster"), "Cluster", None))
     futures = _with_subclasses(getattr(sys.modules.get("geventcql.response"), "ResponseFuture", None))
     wanted = greenlets | connections | clusters | futures
-    found = _Objects([g for g in _spawned if not g.dead], [], [], [])
+    found = _Objects(_spawned.alive(), [], [], [])
     spawned = {id(g) for g in found.greenlets}
-    for item in [item for item in gc.get_objects() if type(item) in wanted]:
+    everything = gc.get_objects()
+    found.all = len(everything)
+    for item in [item for item in everything if type(item) in wanted]:
         if type(item) in connections:
             found.connections.append(item)
         elif type(item) in clusters:
@@ -102,6 +133,7 @@ def _objects() -> _Objects:
             found.futures.append(item)
         elif id(item) not in spawned and _is_running(item):
             found.greenlets.append(item)
+    _last_scan.spawns, _last_scan.greenlets = _spawned.count, weakref.WeakSet(found.greenlets)
     return found
 
 
@@ -118,22 +150,32 @@ def _where(item: greenlet.greenlet) -> str:
 
 
 class Snapshot:
-    """What was there before a test."""
+    """What was there before a test.
+
+    The collector is asked only when greenlets live or have been spawned: most tests of pure code do neither.
+    """
 
     def __init__(self) -> None:
-        self._greenlets = weakref.WeakSet(_objects().greenlets)
+        self._spawns = _spawned.count
+        if _last_scan.spawns != _spawned.count:
+            _objects()
+        self._greenlets = _last_scan.greenlets
         self._descriptors = descriptors()
+        self.objects = 0
 
     def problems(self) -> list[str]:
         """What is there now that was not, and what of the driver's state is wrong; empty when all is well."""
-        found = _objects()
-        problems = [f"greenlet left: {_where(g)}" for g in found.greenlets if g not in self._greenlets]
+        problems = []
+        if _spawned.count != self._spawns or _spawned.alive():
+            found = _objects()
+            self.objects = found.all
+            problems += [f"greenlet left: {_where(g)}" for g in found.greenlets if g not in self._greenlets]
+            problems += _driver_problems(found)
         problems += [
             f"descriptor left: {number} {target}"
             for number, target in descriptors().items()
             if self._descriptors.get(number) != target
         ]
-        problems += _driver_problems(found)
         problems += [f"hub error: {error.text} in {error.context}" for error in _hub_errors]
         return problems
 
@@ -173,7 +215,7 @@ def _driver_problems(found: _Objects) -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "allow_leaks(reason): what is left after the test is not checked; say why")
-    gevent.Greenlet.add_spawn_callback(_spawned.add)
+    gevent.Greenlet.add_spawn_callback(_spawned.note)
     Hub.handle_error = _recording(Hub.handle_error)
     gevent.get_hub()  # its descriptors are no test's
 
@@ -217,6 +259,6 @@ def check_invariants(request: pytest.FixtureRequest) -> Iterator[None]:
             request.node.add_report_section("teardown", "invariants", text)
         else:
             pytest.fail(text, pytrace=False)
-    if len(gc.get_objects()) > _REFREEZE_OBJECTS:
+    if before.objects > _REFREEZE_OBJECTS:
         gc.collect()
         gc.freeze()

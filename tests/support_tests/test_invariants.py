@@ -71,7 +71,7 @@ def test_after_all_is_clean_again():
 
 DRIVER = """
 import sys, types
-import pytest
+import gevent, pytest
 from tests.support import invariants
 
 invariants.SETTLE_SECONDS = 0.2
@@ -101,8 +101,10 @@ module("geventcql.response", ResponseFuture=ResponseFuture, debug_unresolved=lam
 kept = []
 
 @pytest.fixture(autouse=True, scope="module")
-def forget():
+def reader():
+    greenlet = gevent.spawn(gevent.sleep, 100)
     yield
+    greenlet.kill()
     kept.clear()
 
 def test_open_with_a_live_cluster():
