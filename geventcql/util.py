@@ -16,6 +16,7 @@ import re
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from functools import total_ordering
 from typing import Any
@@ -100,19 +101,24 @@ def uuid_from_time(
 class SortedSet:
     """A set that keeps its items in order and does not need them to be hashable: what a CQL set decodes to.
 
-    Items that have no total order (maps, sets, tuples with nulls) stand in some order; finding those is linear.
+    Items that have no total order (maps, sets, tuples with nulls) are sorted as far as they can be; finding those is
+    linear.
     """
 
-    __slots__ = ("_items",)
+    # _ordered: whether _items is sorted by an order that is total, so that bisection finds what is there.
+    __slots__ = ("_items", "_ordered")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, iterable: Iterable[Any] = ()) -> None:
         items = list(iterable)
         kinds = set(map(type, items))
+        self._ordered = True
         if len(kinds) == 1 and kinds <= _TOTALLY_ORDERED:
             items.sort()
             self._items = [item for i, item in enumerate(items) if i == 0 or item != items[i - 1]]
         else:
+            with suppress(TypeError):
+                items.sort()
             self._items = []
             self.update(items)
 
@@ -163,8 +169,7 @@ class SortedSet:
     __rand__ = __and__
 
     def __iand__(self, other: Any) -> SortedSet:
-        self._items = self.intersection(other)._items
-        return self
+        return self._become(self.intersection(other))
 
     def __or__(self, other: Any) -> SortedSet:
         return self.union(other)
@@ -172,8 +177,7 @@ class SortedSet:
     __ror__ = __or__
 
     def __ior__(self, other: Any) -> SortedSet:
-        self._items = self.union(other)._items
-        return self
+        return self._become(self.union(other))
 
     def __sub__(self, other: Any) -> SortedSet:
         return self.difference(other)
@@ -182,8 +186,7 @@ class SortedSet:
         return SortedSet(other).difference(self)
 
     def __isub__(self, other: Any) -> SortedSet:
-        self._items = self.difference(other)._items
-        return self
+        return self._become(self.difference(other))
 
     def __xor__(self, other: Any) -> SortedSet:
         return self.symmetric_difference(other)
@@ -191,8 +194,7 @@ class SortedSet:
     __rxor__ = __xor__
 
     def __ixor__(self, other: Any) -> SortedSet:
-        self._items = self.symmetric_difference(other)._items
-        return self
+        return self._become(self.symmetric_difference(other))
 
     def __contains__(self, item: Any) -> bool:
         return self._find(item)[1]
@@ -201,6 +203,8 @@ class SortedSet:
         """Add `item` unless an equal one is there."""
         i, found = self._find(item)
         if not found:
+            kind = type(self._items[0] if self._items else item)
+            self._ordered = self._ordered and type(item) is kind and kind in _TOTALLY_ORDERED
             self._items.insert(i, item)
 
     def update(self, iterable: Iterable[Any]) -> None:
@@ -211,6 +215,7 @@ class SortedSet:
     def clear(self) -> None:
         """Remove all items."""
         self._items.clear()
+        self._ordered = True
 
     def copy(self) -> SortedSet:
         """A new set with the same items."""
@@ -260,28 +265,30 @@ class SortedSet:
         """A new set with the items that are in one of the two only."""
         return self.difference(other).union(item for item in other if item not in self)
 
-    @staticmethod
-    def _with(items: list[Any]) -> SortedSet:
+    def _become(self, other: SortedSet) -> SortedSet:
+        self._items, self._ordered = other._items, other._ordered
+        return self
+
+    def _with(self, items: list[Any]) -> SortedSet:
         result = SortedSet()
         result._items = items
+        result._ordered = self._ordered
         return result
 
     def _find(self, item: Any) -> tuple[int, bool]:
         """Where `item` is, or belongs, and whether it is there."""
         items = self._items
         try:
-            i = bisect_left(items, item)
-            if i < len(items) and items[i] == item:
-                return i, True
-            if type(item) in _TOTALLY_ORDERED and (not items or type(items[0]) is type(items[-1]) is type(item)):
-                return i, False
+            place = bisect_left(items, item)
         except TypeError:
-            i = len(items)
-        # `<` orders only some of the items (that of sets is inclusion): the bisection may have missed.
-        for j, other in enumerate(items):
+            place = len(items)  # `item` cannot be compared with the others
+        else:
+            if self._ordered or (place < len(items) and items[place] == item):
+                return place, place < len(items) and items[place] == item
+        for i, other in enumerate(items):
             if other == item:
-                return j, True
-        return i, False
+                return i, True
+        return place, False
 
 
 sortedset = SortedSet  # the name it has in applications written for old versions of cassandra-driver

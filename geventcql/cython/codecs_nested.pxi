@@ -2,6 +2,7 @@
 
 cdef object _SortedSet = SortedSet
 cdef Py_ssize_t sortedset_items = slot_offset(SortedSet._items)
+cdef Py_ssize_t sortedset_ordered = slot_offset(SortedSet._ordered)
 
 
 cdef struct Cells:
@@ -143,17 +144,20 @@ cdef class SetType(CqlType):
 
     cdef object read(self, const char *p, Py_ssize_t n):
         cdef list items
+        cdef bint ordered = self.element.depth == 1  # sets and tuples have an order, but not a total one
         if n == 0:
             return None
         items = read_elements(self.element, p, n)
         try:
             PyList_Sort(items)
-        except TypeError:
-            pass  # some cannot be compared: SortedSet keeps those as they came
+        except TypeError:  # null, or a type without order
+            ordered = False
         else:
             if not self.element.distinct:
                 items = [item for i, item in enumerate(items) if i == 0 or item != items[i - 1]]
-        return slotted(_SortedSet, sortedset_items, items)
+        value = slotted(_SortedSet, sortedset_items, items)
+        set_slot(value, sortedset_ordered, ordered)
+        return value
 
     cdef int write(self, Writer *w, object value) except -1:
         return write_elements(w, self.element, value)
