@@ -61,7 +61,7 @@ class Admission:
             sent = False
             for pool in pools:
                 connection = pool.pick()
-                if connection is not None and execution._send(connection, pool.host):
+                if connection is not None and execution.send_on(connection, pool.host):
                     sent = True
                     break
             if not sent:

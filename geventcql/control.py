@@ -157,10 +157,10 @@ class ControlConnection:
         page = connection.call(parts.opcode, parts.body(), self._timeout)
         if not isinstance(page, Page):
             raise DriverException(f"{connection.endpoint} answered {text!r} with {type(page).__name__}")
-        if page.kind != 2:
+        if not page.has_rows:
             return []
-        decoder = page.start(self._cluster._decoders)
-        return [dict(zip(decoder.names, row, strict=True)) for row in page.rows(1 << 30)]
+        names = page.decoder().names
+        return [dict(zip(names, row, strict=True)) for row in page.all()]
 
     def refresh_keyspaces(self) -> None:
         """Read the replication of all keyspaces."""

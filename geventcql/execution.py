@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.event import AsyncResult
 
-from geventcql.cython.wire import Frame, Page
+from geventcql.cython.wire import Frame, Page, Request, least_loaded
 from geventcql.errors import (
     ConnectionException,
     ConnectionShutdown,
@@ -27,8 +27,7 @@ from geventcql.protocol import responses
 from geventcql.retrying import Verdict, judge
 
 if TYPE_CHECKING:
-    from geventcql.resolve import Resolved
-    from geventcql.session import Session
+    pass
 
 __all__ = ["Execution", "Fetch"]
 
@@ -46,72 +45,24 @@ class Sink(Protocol):
 
 
 class Fetch(AsyncResult):  # type: ignore[misc]
-    """A sink for the driver's own requests: its value is (execution, Page or message)."""
+    """A sink for the driver's own requests: its value is the Page or message."""
 
-    __slots__ = ("execution",)
+    __slots__ = ()
 
     def finish(self, page: Any) -> None:
-        self.set((self.execution, page))
+        self.set(page)
 
     def fail(self, error: BaseException) -> None:
         self.set_exception(error)
 
 
-class Execution:
-    """One request under way; a target of :class:`~geventcql.net.connection.Connection`.
+class Execution(Request):
+    """One request under way; a target of :class:`~geventcql.net.connection.Connection`. The hot half is compiled."""
 
-    :param session: whose request it is
-    :param resolved: statement and profile, resolved
-    :param values: the encoded values, which all attempts reuse
-    :param timestamp: the client's timestamp, microseconds, drawn once
-    :param timeout: seconds for the request as a whole; None for no limit
-    :param host: the only host to ask, or None for the policy's plan
-    """
-
-    __slots__ = (
-        "_errors",
-        "_plan",
-        "attempted_hosts",
-        "attempts",
-        "connection",
-        "deadline",
-        "done",
-        "host",
-        "only_host",
-        "resolved",
-        "retries",
-        "session",
-        "sink",
-        "started",
-        "stream",
-        "timeout",
-        "timestamp",
-        "trace_ids",
-        "values",
-    )  # fmt: skip
-
-    def __init__(
-        self, session: Session, resolved: Resolved, values: bytes, timestamp: int, timeout: float | None, host: Any = None
-    ) -> None:
-        self.session = session
-        self.resolved = resolved
-        self.values = values
-        self.timestamp = timestamp
-        self.timeout = timeout
-        self.only_host = host
-        self.started = now = monotonic()
-        self.deadline = float("inf") if timeout is None else now + timeout
-        self.sink: Any = None
-        self.done = False
-        self.host: Any = None
-        self.connection: Connection | None = None
-        self.stream = -1
-        self.attempts = 0
-        self.retries = 0
-        self._plan: Iterator[Any] | None = None
-        self._errors: dict[Any, BaseException] | None = None
-        self.trace_ids: list[Any] = []
-        self.attempted_hosts: list[Any] = []
+    _errors: dict[Any, BaseException]
+    _trace_ids: list[Any]
+    _earlier: list[Any]
+    _plan: Iterator[Any]
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -124,10 +75,10 @@ class Execution:
         """
         self.sink = sink
         try:
-            pool = self.session._router.first(self) if self.only_host is None else None
+            pool = self.session._router.first(self)
             if pool is not None:
-                connection = pool.pick()
-                if connection is not None and self._send(connection, pool.host):
+                connection = least_loaded(pool.connections)
+                if connection is not None and self.send_on(connection, pool.host):
                     return
             self._next()
         except BaseException as error:
@@ -137,21 +88,6 @@ class Execution:
             self._explain(error)
             raise
 
-    def _send(self, connection: Connection, host: Any) -> bool:
-        """Try to send on ``connection``; False if it has no room."""
-        resolved = self.resolved
-        stream = connection.send(
-            self, resolved.template, self.values, self.timestamp, resolved.decoder, self.deadline
-        )
-        if stream < 0:
-            return False
-        self.stream = stream
-        self.connection = connection
-        self.host = host
-        self.attempts += 1
-        self.attempted_hosts.append(host)
-        return True
-
     def _next(self) -> None:
         """Send to the next host of the plan that has room; else wait for room, or fail if no host can be asked."""
         if self.done:
@@ -159,17 +95,18 @@ class Execution:
         if self.attempts >= MAX_ATTEMPTS:
             self._fail(NoHostAvailable(f"gave up after {self.attempts} attempts", self.errors))
             return
-        if self._plan is None:
-            self._plan = self.session._router.plan(self)
+        plan = getattr(self, "_plan", None)
+        if plan is None:
+            plan = self._plan = self.session._router.plan(self)
         full = []
-        for host in self._plan:
+        for host in plan:
             pool = self.session._router.pool_of(host, self.resolved)
             if pool is None or not pool.connections:
                 error = pool.last_error if pool is not None else None
                 self.errors.setdefault(host, error or ConnectionException("there is no open connection", host))
                 continue
             connection = pool.pick()
-            if connection is not None and self._send(connection, host):
+            if connection is not None and self.send_on(connection, host):
                 return
             full.append(pool)
         if full:
@@ -185,12 +122,32 @@ class Execution:
         told = "; ".join(f"{host}: {error}" for host, error in self.errors.items())
         return NoHostAvailable(f"no host could execute the request: {told}", self.errors)
 
+    # What few requests need is made when it is needed.
+
     @property
     def errors(self) -> dict[Any, BaseException]:
         """What attempts before the current one ended with, by host."""
-        if self._errors is None:
+        if not hasattr(self, "_errors"):
             self._errors = {}
         return self._errors
+
+    @property
+    def trace_ids(self) -> list[Any]:
+        """The ids of the server's traces of this request and of the pages before it."""
+        if not hasattr(self, "_trace_ids"):
+            self._trace_ids = []
+        return self._trace_ids
+
+    @property
+    def attempted_hosts(self) -> list[Any]:
+        """The hosts the request was sent to, in order."""
+        earlier = getattr(self, "_earlier", [])
+        return [*earlier, self.host] if self.attempts else []
+
+    def asked_before(self, host: Any) -> None:
+        if not hasattr(self, "_earlier"):
+            self._earlier = []
+        self._earlier.append(host)
 
     @property
     def encoded_size(self) -> int:
@@ -200,20 +157,13 @@ class Execution:
 
     # -- a target of connections: reader and hub, nothing switches --------------------------------------------------------
 
-    def on_page(self, page: Page) -> None:
-        """A void result or a page of rows has come."""
-        if self.done:
-            return
+    def on_announcement(self, page: Page) -> None:
         if page.new_metadata_id is not None:
             self.resolved.metadata_changed(page)
         if page.tracing_id is not None:
             self.trace_ids.append(page.tracing_id)
         if page.warnings is not None:
             self.session._log_warnings(page.warnings, self.resolved.statement)
-        self.done = True
-        sink = self.sink
-        self.sink = None
-        sink.finish(page)
 
     def on_frame(self, frame: Frame, connection: Connection) -> None:
         """Another answer has come: an error, a prepared statement, a schema change."""
@@ -237,7 +187,7 @@ class Execution:
         """The deadline has passed, in flight or waiting for room; in the hub."""
         if self.done:
             return
-        errors: dict[Any, Any] = {str(h): repr(e) for h, e in (self._errors or {}).items()}
+        errors: dict[Any, Any] = {str(h): repr(e) for h, e in self.errors.items()}
         if self.connection is None:
             waited = f"waited {self.timeout} s for a connection with room; the request was not sent"
             errors["(not sent)"] = waited
@@ -321,7 +271,7 @@ class Execution:
 
     def _resend(self, connection: Connection) -> bool:
         self.resolved = self.resolved.current()
-        return not connection.closed and self._send(connection, self.host)
+        return not connection.closed and self.send_on(connection, self.host)
 
     def _lost(self, cause: BaseException) -> ConnectionShutdown:
         lost = ConnectionShutdown(
@@ -360,16 +310,14 @@ class Execution:
     def next_page(self, paging_state: bytes | None) -> Fetch:
         """Ask for the page behind ``paging_state`` with a request of its own."""
         fetch = Fetch()
-        fetch.execution = self.restart(fetch, paging_state)
+        self.restart(fetch, paging_state)
         return fetch
 
     def restart(self, sink: Any, paging_state: bytes | None) -> Execution:
         """The same request from ``paging_state`` on, started."""
         resolved = self.resolved.from_page(paging_state)
         following = Execution(self.session, resolved, self.values, self.timestamp, self.timeout, self.only_host)
-        following.trace_ids = self.trace_ids
-        if isinstance(sink, Fetch):
-            sink.execution = following
+        following._trace_ids = self.trace_ids
         try:
             following.start(sink)
         except Exception as error:  # there is nobody to raise it at: whoever waits for the page gets it

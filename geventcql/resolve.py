@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from geventcql.cython.wire import Page, RequestTemplate
 from geventcql.errors import DecodeError, UnsupportedOperation
+from geventcql.policies import DCAwareRoundRobinPolicy, RoundRobinPolicy, TokenAwarePolicy
 from geventcql.protocol import requests
 from geventcql.protocol.constants import FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, Opcode, ProtocolVersion
 from geventcql.query import (
@@ -23,11 +24,14 @@ from geventcql.query import (
     Statement,
     bind_params,
 )
-from geventcql.resultset import RowReader
+from geventcql.readers import row_reader
 
 if TYPE_CHECKING:
     from geventcql.profiles import ExecutionProfile
     from geventcql.session import Session
+
+# Policies whose plan, when there is one host only, is that host.
+PLAIN = (TokenAwarePolicy, DCAwareRoundRobinPolicy, RoundRobinPolicy)
 
 __all__ = ["RequestOptions", "Resolved", "resolve", "with_parameters"]
 
@@ -57,7 +61,7 @@ class Resolved:
     """
 
     __slots__ = (
-        "_session", "consistency", "decoder", "encoder", "is_idempotent", "options", "policy", "pool_keyspace", "prepared",
+        "_session", "consistency", "encoder", "is_idempotent", "options", "plain_policy", "policy", "pool_keyspace", "prepared",
         "profile", "reader", "retry_policy", "routing_keyspace", "statement", "template", "timeout", "timestamped",
     )  # fmt: skip
 
@@ -80,11 +84,12 @@ class Resolved:
         self.is_idempotent = bool(statement.is_idempotent)
         self.retry_policy = statement.retry_policy or profile.retry_policy
         self.policy = profile.load_balancing_policy
-        self.reader = RowReader(session._row_factory(profile), session.cluster._decoders)
-        self.decoder: Any = None
+        self.plain_policy = type(self.policy) in PLAIN
         self.routing_keyspace = self._routing_keyspace()
         self.pool_keyspace = self._pool_keyspace()
-        self.template = self._build()
+        metadata_id, decoder = (None, None) if self.prepared is None else self.prepared.result
+        self.template = self._build(metadata_id, decoder is not None)  # id and decoder: one pair, pinned with the frame
+        self.reader = row_reader(session._row_factory(profile), session.cluster._decoders, decoder)
 
     def _routing_keyspace(self) -> str | None:
         """Where token awareness looks the replicas up."""
@@ -98,13 +103,17 @@ class Resolved:
             return None
         return self.prepared.keyspace if self.prepared is not None else self._session.keyspace
 
-    def _build(self) -> RequestTemplate:
+    def _head(self) -> tuple[int, bytes]:
+        """The header's flags and what they put before the message."""
         options = self.options
         flags = FLAG_TRACING if options.tracing else 0
-        head = b""
-        if options.custom_payload:
-            flags |= FLAG_CUSTOM_PAYLOAD
-            head = requests.custom_payload(options.custom_payload, options.version)
+        if not options.custom_payload:
+            return flags, b""
+        return flags | FLAG_CUSTOM_PAYLOAD, requests.custom_payload(options.custom_payload, options.version)
+
+    def _build(self, metadata_id: bytes | None, has_decoder: bool) -> RequestTemplate:
+        options = self.options
+        flags, head = self._head()
         common: dict[str, Any] = {
             "page_size": options.page_size,
             "paging_state": options.paging_state,
@@ -112,14 +121,13 @@ class Resolved:
             "with_timestamp": options.timestamped,
         }
         if self.prepared is not None:
-            metadata_id, self.decoder = self.prepared.result  # one pair, pinned together with the frame
             parts = requests.execute_parts(
                 options.version,
                 self.prepared.query_id,
                 metadata_id,
                 options.consistency,
                 has_values=True,
-                skip_metadata=options.version >= ProtocolVersion.V5 and self.decoder is not None,
+                skip_metadata=options.version >= ProtocolVersion.V5 and has_decoder,
                 **common,
             )
         else:
@@ -160,7 +168,7 @@ class Resolved:
         if self.prepared is None:
             return
         try:
-            decoder = page.start(self._session.cluster._decoders)
+            decoder = page.decoder()
         except DecodeError:
             return  # whoever looks at the rows meets the error; the pair stays as it is
         self.prepared.result = (page.new_metadata_id, decoder)
@@ -179,13 +187,9 @@ class ResolvedBatch(Resolved):
 
     __slots__ = ()
 
-    def _build(self) -> RequestTemplate:
+    def _build(self, metadata_id: bytes | None, has_decoder: bool) -> RequestTemplate:
         options = self.options
-        flags = FLAG_TRACING if options.tracing else 0
-        head = b""
-        if options.custom_payload:
-            flags |= FLAG_CUSTOM_PAYLOAD
-            head = requests.custom_payload(options.custom_payload, options.version)
+        flags, head = self._head()
         batch: BatchStatement = self.statement
         body = requests.batch_body(
             options.version,

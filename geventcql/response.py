@@ -16,7 +16,7 @@ from gevent.event import AsyncResult
 
 from geventcql.cython.wire import Page
 from geventcql.errors import QueryExhausted
-from geventcql.resultset import PageRows, ResultSet
+from geventcql.resultset import ResultSet
 from geventcql.waiting import park
 
 if TYPE_CHECKING:
@@ -33,16 +33,25 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     ``successful``, ``link``, ``rawlink``; ``gevent.wait`` and ``iwait`` take it.
     """
 
-    __slots__ = ("_callbacks", "_execution", "_page_rows", "_running", "_waiter", "session")
+    # There is no __init__: one in Python would double the price of a future. `of` says what is set.
+    _execution: Execution
+    _waiter: Any = None
+    """The greenlet that is parked on this future; see :mod:`geventcql.waiting`."""
+    _callbacks: list[_Callback] | None = None
+    _running = False
 
-    def __init__(self, session: Session, execution: Execution) -> None:
-        AsyncResult.__init__(self)
-        self.session = session
-        self._execution = execution
-        self._waiter: Any = None
-        self._page_rows: PageRows | None = None
-        self._callbacks: list[_Callback] | None = None
-        self._running = False
+    @classmethod
+    def of(cls, execution: Execution) -> ResponseFuture:
+        """The future of a request that is going to be started."""
+        future = cls()
+        future._execution = execution
+        return future
+
+    @property
+    def session(self) -> Session:
+        """The Session whose request it is."""
+        session: Session = self._execution.session
+        return session
 
     # -- ended by the execution (reader, hub or cold path); nothing here switches ---------------------------------------
 
@@ -50,7 +59,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         """The answer has come."""
         self.set(page)
         if self._waiter is not None:
-            self.session._waker.wake(self)
+            self._execution.session._waker.wake(self)
         if self._callbacks is not None:
             self._call_back()
 
@@ -73,41 +82,33 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         :raises DriverException: the request failed; the class says how
         """
         if not self.ready():
+            session = self._execution.session
+            session._check_wait()
             if timeout is None and self._waiter is None:
-                session = self.session
-                session._check_wait()
                 park(self, session._hub)
-            else:
-                self.session._check_wait()
-        return self.get(True, timeout)
+        return ResultSet(self, AsyncResult.get(self, True, timeout))
 
     def get(self, block: bool = True, timeout: float | None = None) -> ResultSet:
         """As AsyncResult.get: the rows, or the error raised."""
-        return self._result_set(AsyncResult.get(self, block, timeout))
-
-    def _result_set(self, page: Page) -> ResultSet:
-        rows = self._page_rows
-        if rows is None:
-            rows = self._page_rows = PageRows(page, self._execution.resolved.reader, self._execution.host)
-        return ResultSet(self, rows)
+        return ResultSet(self, AsyncResult.get(self, block, timeout))
 
     @property
     def value(self) -> ResultSet | None:
         """The rows, if the request has succeeded, else None."""
         page = AsyncResult.value.__get__(self)
-        return None if page is None else self._result_set(page)
+        return None if page is None else ResultSet(self, page)
 
     # -- pages --------------------------------------------------------------------------------------------------------
 
-    def fetch_after(self, rows: PageRows) -> AsyncResult:
-        """Ask for the page behind ``rows``; the answer is for :meth:`page_of`. Does not touch this future."""
-        return self._execution.next_page(rows.page.paging_state)
+    def fetch_after(self, page: Page) -> AsyncResult:
+        """Ask for the page behind ``page``; the answer is for :meth:`page_of`. Does not touch this future."""
+        return self._execution.next_page(page.paging_state)
 
-    def page_of(self, fetched: AsyncResult) -> PageRows:
+    def page_of(self, fetched: AsyncResult) -> Page:
         """Wait for a page that :meth:`fetch_after` asked for."""
         self.session._check_wait()
-        execution, page = fetched.get()
-        return PageRows(page, execution.resolved.reader, execution.host)
+        page: Page = fetched.get()
+        return page
 
     @property
     def has_more_pages(self) -> bool:
@@ -132,7 +133,6 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     def _restart(self, paging_state: bytes) -> None:
         AsyncResult.__init__(self)
-        self._page_rows = None
         if self._callbacks is not None:
             for callback in self._callbacks:
                 callback.pending = True
@@ -199,7 +199,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     def _rows_for_callback(self) -> Any:
         result = self.get(False)
-        return result.current_rows if result._rows.page.kind == 2 else None
+        return result.current_rows if result._page.has_rows else None
 
     # -- about the request --------------------------------------------------------------------------------------------
 
@@ -211,8 +211,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     @property
     def row_factory(self) -> Callable[..., Any]:
         """What rows become."""
-        factory: Callable[..., Any] = self._execution.resolved.reader.factory
-        return factory
+        return self.session._row_factory(self._execution.resolved.profile)
 
     @property
     def message(self) -> Any:

@@ -7,155 +7,20 @@ greenlets run.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
 from geventcql.cython.wire import Page
-from geventcql.errors import DecodeError, QueryExhausted
-from geventcql.rows import dict_factory, named_tuple_class, named_tuple_factory, tuple_factory
+from geventcql.errors import QueryExhausted
 
 if TYPE_CHECKING:
     from geventcql.response import ResponseFuture
 
-__all__ = ["PageRows", "ResultSet", "RowReader"]
+__all__ = ["ResultSet"]
 
 SLICE_ROWS = 1000
-DIRECT = {tuple_factory: None, named_tuple_factory: named_tuple_class}
-"""Factories that the decoder does itself: no class (plain tuples), or the class made from the column names."""
-
-
-class RowReader:
-    """How the rows of one statement are read: the row factory, and where decoders of unknown metadata come from.
-
-    :param factory: ``factory(column_names, rows)``
-    :param cache: finds or compiles the decoder for metadata in a body (:class:`geventcql.decoders.DecoderCache`)
-    """
-
-    __slots__ = ("_cache", "_class", "_decoder", "factory")
-
-    def __init__(self, factory: Callable[[Sequence[str], list[Any]], Any], cache: Callable[..., Any]) -> None:
-        self.factory = factory
-        self._cache = cache
-        self._decoder: Any = None
-        self._class: type | None = None
-
-    def start(self, page: Page) -> Any:
-        """The decoder of a page."""
-        return page.start(self._cache)
-
-    def slice(self, page: Page, decoder: Any, most: int) -> Any:
-        """The next rows of a page, at most ``most``."""
-        factory = self.factory
-        if factory is named_tuple_factory:
-            if decoder is not self._decoder:
-                self._decoder, self._class = decoder, named_tuple_class(decoder.names)
-            return page.rows(most, self._class)
-        rows = page.rows(most)
-        if factory is tuple_factory:
-            return rows
-        return factory(decoder.names, rows)
-
-    @property
-    def by_slices(self) -> bool:
-        """Whether the factory may be given a page in parts; an application's own gets it whole."""
-        return self.factory in (named_tuple_factory, tuple_factory, dict_factory)
-
-
-VOID_COLUMNS: tuple[str, ...] = ()
-
-
-class PageRows:
-    """The rows of one page, decoded as far as somebody has looked. Shared by every ResultSet of the same answer.
-
-    :param page: what came
-    :param reader: how to read it
-    :param host: for errors
-    """
-
-    __slots__ = ("_error", "_rows", "decoder", "host", "page", "reader")
-
-    def __init__(self, page: Page, reader: RowReader, host: Any) -> None:
-        self.page = page
-        self.reader = reader
-        self.host = host
-        self.decoder: Any = None
-        self._rows: Any = None
-        self._error: DecodeError | None = None
-
-    def _decode(self, most: int) -> Any:
-        if self._error is not None:
-            raise self._error
-        try:
-            if self.decoder is None:
-                self.decoder = self.reader.start(self.page)
-            return self.reader.slice(self.page, self.decoder, most)
-        except DecodeError as error:
-            if self.host is not None:
-                error.host = self.host
-            self._error = error
-            raise
-
-    @property
-    def _left(self) -> int:
-        return 1 if self.decoder is None else self.page.rows_left
-
-    def columns(self) -> tuple[Any, ...]:
-        """The page's column specs."""
-        if self.page.kind != 2:
-            return ()
-        if self.decoder is None:
-            self._rows = self._decode(0) if self.reader.by_slices else None
-        return tuple(self.decoder.columns) if self.decoder is not None else tuple(self.reader.start(self.page).columns)
-
-    def first(self) -> Any:
-        """The first row, or None."""
-        if self.page.kind != 2:
-            return None
-        rows = self._rows
-        if not rows:
-            rows = self._fill(1) if self.reader.by_slices else self.all()
-        return rows[0] if len(rows) else None
-
-    def _fill(self, most: int) -> Any:
-        rows = self._decode(most)
-        if self._rows is None:
-            self._rows = rows
-        else:
-            self._rows.extend(rows)
-        return self._rows
-
-    def all(self) -> Any:
-        """All rows: a list, or whatever an application's own row factory returns."""
-        if self.page.kind != 2:
-            return []
-        if self.reader.by_slices:
-            while self._rows is None or self._left:
-                self._fill(1 << 30)
-        elif self._rows is None:
-            self._rows = self._decode(1 << 30)
-        return self._rows
-
-    def slices(self) -> Iterator[Any]:
-        """The rows in slices; other greenlets get a turn between them."""
-        if self.page.kind != 2:
-            return
-        if not self.reader.by_slices:
-            yield self.all()
-            return
-        given = 0
-        while True:
-            rows = self._rows if self._rows is not None else self._fill(SLICE_ROWS)
-            if given < len(rows):
-                yield rows if given == 0 else rows[given:]
-                given = len(rows)
-            elif self._left:
-                gevent.sleep(0)
-                if len(self._rows) == given:
-                    self._fill(SLICE_ROWS)
-            else:
-                return
 
 
 class ResultSet:
@@ -164,46 +29,48 @@ class ResultSet:
     Iteration asks for each next page while the one before is being read. Iterating again begins with the current page.
     """
 
-    __slots__ = ("_iterator", "_listed", "_rows", "response_future")
+    _iterator: Iterator[Any] | None = None
+    _listed: list[Any] | None = None
 
-    def __init__(self, response_future: ResponseFuture, rows: PageRows) -> None:
+    def __init__(self, response_future: ResponseFuture, page: Page) -> None:
         self.response_future = response_future
-        self._rows = rows
-        self._iterator: Iterator[Any] | None = None
-        self._listed: list[Any] | None = None
+        self._page = page
 
     # -- the current page ---------------------------------------------------------------------------------------------
 
     @property
     def current_rows(self) -> Any:
         """The rows of the current page."""
-        return self._listed if self._listed is not None else self._rows.all()
+        return self._listed if self._listed is not None else self._page.all()
 
     @property
     def column_names(self) -> list[str]:
         """The names of the columns, in order; empty if the request gave no rows."""
-        return [c.name for c in self._rows.columns()]
+        return [c.name for c in self._columns()]
 
     @property
     def column_types(self) -> list[Any]:
         """The CQL types of the columns, in order."""
-        return [c.type for c in self._rows.columns()]
+        return [c.type for c in self._columns()]
+
+    def _columns(self) -> tuple[Any, ...]:
+        return self._page.decoder().columns if self._page.has_rows else ()
 
     @property
     def has_more_pages(self) -> bool:
         """Whether there is a page behind the current one."""
-        return self._rows.page.paging_state is not None
+        return self._page.paging_state is not None
 
     @property
     def paging_state(self) -> bytes | None:
         """Opaque bytes that a later ``execute(..., paging_state=...)`` goes on from; None behind the last page."""
-        return self._rows.page.paging_state
+        return self._page.paging_state
 
     def one(self) -> Any:
         """The first row of the current page, or None; never asks for another page."""
         if self._listed is not None:
             return self._listed[0] if self._listed else None
-        return self._rows.first()
+        return self._page.first()
 
     def all(self) -> list[Any]:
         """All rows of this page and of those behind it, as a list."""
@@ -230,12 +97,12 @@ class ResultSet:
 
     def _slices(self) -> Iterator[Any]:
         while True:
-            rows = self._rows
-            following = self.response_future.fetch_after(rows) if rows.page.paging_state is not None else None
-            yield from rows.slices()
+            page = self._page
+            following = self.response_future.fetch_after(page) if page.paging_state is not None else None
+            yield from _slices_of(page)
             if following is None:
                 return
-            self._rows = self.response_future.page_of(following)
+            self._page = self.response_future.page_of(following)
 
     def fetch_next_page(self) -> None:
         """Replace the current page by the next one; by an empty one behind the last.
@@ -244,7 +111,7 @@ class ResultSet:
         """
         if not self.has_more_pages:
             raise QueryExhausted("there is no page behind this one")
-        self._rows = self.response_future.page_of(self.response_future.fetch_after(self._rows))
+        self._page = self.response_future.page_of(self.response_future.fetch_after(self._page))
         self._iterator = None
         self._listed = None
 
@@ -255,7 +122,7 @@ class ResultSet:
 
     def __getitem__(self, index: Any) -> Any:
         if index == 0 and self._listed is None:
-            row = self._rows.first()
+            row = self._page.first()
             if row is None:
                 raise IndexError("the result has no rows")
             return row
@@ -269,10 +136,10 @@ class ResultSet:
     __hash__ = None  # type: ignore[assignment]
 
     def __bool__(self) -> bool:
-        return self._rows.first() is not None if self._listed is None else bool(self._listed)
+        return self._page.first() is not None if self._listed is None else bool(self._listed)
 
     def __repr__(self) -> str:
-        return f"<ResultSet {self._rows.page!r} of {self.response_future!r}>"
+        return f"<ResultSet {self._page!r} of {self.response_future!r}>"
 
     # -- about the request --------------------------------------------------------------------------------------------
 
@@ -306,3 +173,21 @@ class ResultSet:
         :raises NotImplementedError: always
         """
         raise NotImplementedError("continuous paging is a feature of DSE that geventcql does not have")
+
+
+def _slices_of(page: Page) -> Iterator[Any]:
+    """The rows of a page in slices; other greenlets get a turn between them."""
+    if not page.by_slices or page.finished:
+        yield page.all()
+        return
+    given = 0
+    while True:
+        rows = page.decoded
+        if rows is None or len(rows) == given:
+            if page.finished:
+                return
+            if given:
+                gevent.sleep(0)
+            rows = page.more_rows(SLICE_ROWS)
+        yield rows if given == 0 and page.finished else rows[given:]
+        given = len(rows)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from geventcql.net.pool import HostPool
-from geventcql.policies import DCAwareRoundRobinPolicy, RoundRobinPolicy, TokenAwarePolicy
 
 if TYPE_CHECKING:
     from geventcql.execution import Execution
@@ -18,16 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Router"]
 
-# Policies whose plan, when there is one host only, is that host.
-PLAIN = (TokenAwarePolicy, DCAwareRoundRobinPolicy, RoundRobinPolicy)
-
-
 class Router:
     """Finds the pools for a Session's requests."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._registry = session.cluster._registry
+        self._only = self._registry._only
 
     def pool_of(self, host: Any, resolved: Resolved) -> HostPool | None:
         """The pool that a request may use on ``host``; None if there is none."""
@@ -36,10 +32,12 @@ class Router:
     def first(self, execution: Execution) -> HostPool | None:
         """The pool to try first, without a policy's generator, where that is certain; else None."""
         resolved = execution.resolved
-        only: HostPool | None = self._registry.only_pool(resolved.pool_keyspace)
-        if only is not None and type(resolved.policy) in PLAIN:
-            return only
-        return None
+        if execution.only_host is not None or not resolved.plain_policy:
+            return None
+        try:
+            return self._only[resolved.pool_keyspace]
+        except KeyError:
+            return self._registry.only_pool(resolved.pool_keyspace)
 
     def plan(self, execution: Execution) -> Iterator[Any]:
         """The hosts to try, in order, as the profile's policy says."""

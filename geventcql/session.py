@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.exceptions import BlockingSwitchOutError
+from greenlet import getcurrent
 
 from geventcql import concurrent, keyspaces, tracing
 from geventcql.admission import Admission
@@ -174,7 +175,8 @@ class Session:
             resolved.timeout if timeout is NOT_SET else timeout,
             host,
         )
-        future = ResponseFuture(self, execution)
+        future = ResponseFuture()
+        future._execution = execution
         if self._init_listeners:
             for fn, args, kwargs in list(self._init_listeners):
                 fn(future, *args, **kwargs)
@@ -237,10 +239,9 @@ class Session:
     def _run(self, execution: Execution) -> Any:
         """Run one of the driver's own requests and wait: its Page or message."""
         fetch = Fetch()
-        fetch.execution = execution
         try:
             execution.start(fetch)
-            return fetch.get()[1]
+            return fetch.get()
         except BaseException:
             execution.cancel()
             raise
@@ -351,7 +352,7 @@ class Session:
         self.set_keyspace(keyspaces.used(query))
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         execution = Execution(self, resolve(self, SimpleStatement(query), profile, None), b"", 0, None)
-        future = ResponseFuture(self, execution)
+        future = ResponseFuture.of(execution)
         execution.done = True
         future.finish(Page.void())
         return future.result()
@@ -426,7 +427,7 @@ class Session:
         """Refuse to wait where that cannot work."""
         if thread_id() != self._thread:
             raise WrongHubError()
-        if gevent.getcurrent() is self._hub:
+        if getcurrent() is self._hub:
             raise BlockingSwitchOutError("a call that waits was made in the hub: spawn a greenlet for it")
 
     def _spawn(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

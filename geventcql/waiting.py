@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.monkey import get_original
+from greenlet import getcurrent
 
 __all__ = ["Waker", "park", "thread_id"]
 
@@ -67,9 +68,10 @@ class Waker:
 
 def park(future: Any, hub: Any) -> None:
     """Wait in the calling greenlet until ``future`` is ready; the caller has checked that nobody else is parked on it."""
-    future._waiter = gevent.getcurrent()
+    future._waiter = getcurrent()
+    switch, ready = hub.switch, future.ready
     try:
-        while not future.ready():
-            hub.switch()
+        while not ready():
+            switch()
     finally:
         future._waiter = None

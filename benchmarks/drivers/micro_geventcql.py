@@ -10,7 +10,7 @@ from benchmarks import frames, schema
 from benchmarks.drivers import timing
 from benchmarks.drivers.timing import best_ns
 from geventcql.cython.codecs import BindEncoder, RowDecoder, murmur3_token, read_columns
-from geventcql.cython.wire import FrameSplitter, InFlight, RequestTemplate, pack_segments
+from geventcql.cython.wire import FrameSplitter, InFlight, RequestTemplate, RowReader, decoder_from, pack_segments
 
 PAGE, BURST = schema.PAGE_ROWS, 256
 
@@ -50,7 +50,8 @@ def decoding() -> dict[str, float]:
 
 def cutting(version: int, data: bytes) -> float:
     """ns for each of the BURST replies in `data`, from bytes to Page, their stream ids taken and freed."""
-    in_flight, target, decoder = InFlight(2048), object(), RowDecoder(columns("wide", frames.WIDE))
+    reader = RowReader(tuple, "tuples", decoder_from, RowDecoder(columns("wide", frames.WIDE)))
+    in_flight, target = InFlight(2048), object()
     splitter = FrameSplitter(in_flight, version)
     splitter.negotiating = False
     if version >= 5:
@@ -58,7 +59,7 @@ def cutting(version: int, data: bytes) -> float:
 
     def burst() -> None:
         for _ in range(BURST):
-            in_flight.acquire(target, decoder)
+            in_flight.acquire(target, reader)
         if len(splitter.feed(data)) != BURST:
             raise ValueError("replies are missing")
 

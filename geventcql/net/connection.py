@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
 import gevent
 from gevent.event import AsyncResult
 
-from geventcql.cython.wire import Frame, FrameSplitter, InFlight, Page, RequestTemplate, pack_segments
+from geventcql.cython.wire import Frame, FrameSplitter, InFlight, Page, RequestTemplate, Sender, pack_segments
 from geventcql.errors import (
     ConnectionException,
     ConnectionShutdown,
@@ -78,7 +79,7 @@ class Call(AsyncResult):  # type: ignore[misc]
         self.set_exception(ConnectionShutdown(f"connection to {connection.endpoint} was lost: {cause}", connection.endpoint))
 
 
-class Connection:
+class Connection(Sender):
     """A connection: stream ids, coalesced writes, one reader greenlet.
 
     Made by :func:`geventcql.net.handshake.connect`; usable until :attr:`closed`.
@@ -102,19 +103,14 @@ class Connection:
         max_frame: int = C.MAX_BODY_SIZE,
     ) -> None:
         hub = gevent.get_hub()
+        super().__init__(InFlight(max_in_flight), hub.loop.run_callback, MAX_UNSENT_BYTES)
         self.endpoint = endpoint
         self.version = version
-        self.table = InFlight(max_in_flight)
-        self.closed = False
         self.cause: BaseException | None = None
         """Why it was closed; None while it is open and after an orderly :meth:`close`."""
         self.keyspace: str | None = None
         self.compression: str | None = None
-        self.draining = False
-        """A replacement is there: no new requests, to be closed when the last reply has come."""
         self.last_received = monotonic()
-        self.suspect = False
-        """Asked and silent: the pool avoids it until something comes."""
         self.probe: Any = None
         """The heartbeat's question that is in flight, if any."""
         self.on_close: Callable[[Connection, BaseException | None], object] | None = None
@@ -126,17 +122,12 @@ class Connection:
         self._pid = os.getpid()
         self._transport = transport
         self._splitter = FrameSplitter(self.table, version, max_frame)
-        self._pending: list[bytes] = []
         self._unsent: memoryview | None = None
-        self._unsent_bytes = 0
         self._segmented = False
-        self._compress: Callable[[bytes], bytes] | None = None
-        self._flush_due = False
+        self._compress_segment: Callable[[bytes], bytes] | None = None
         self._loop = hub.loop
-        self._run_callback = hub.loop.run_callback
         self._scheduler = Scheduler.for_hub(hub)
         self._deadline_timer: Timer | None = None
-        self._armed = NEVER
         self._write_watcher: Any = None
         self._reader = gevent.spawn(self._read)
 
@@ -152,22 +143,12 @@ class Connection:
         """Stream ids of requests that nobody waits for any more and that the server has not answered."""
         return self.table.orphaned
 
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes handed over that the kernel has not taken yet."""
-        return self._unsent_bytes
-
-    @property
-    def usable(self) -> bool:
-        """Whether a request may be sent now."""
-        return not self.closed and not self.draining and self._unsent_bytes < MAX_UNSENT_BYTES and self.table.room > 0
-
     def check_invariants(self) -> None:
         """Assert what must hold at any switch point (for tests)."""
         self.table.check()
         if self.closed:
             assert self.table.in_flight == 0, f"{self!r} is closed and has requests in flight"
-            assert not self._pending, f"{self!r} is closed and has unsent frames"
+            assert not self.pending, f"{self!r} is closed and has unsent frames"
             assert self._write_watcher is None, f"{self!r} is closed and watches its socket"
 
     def __repr__(self) -> str:
@@ -180,52 +161,7 @@ class Connection:
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
-    def send(
-        self,
-        target: Target,
-        template: RequestTemplate,
-        values: bytes,
-        timestamp: int = 0,
-        decoder: Any = None,
-        deadline: float = NEVER,
-    ) -> int:
-        """Send a request with the next flush; never blocks or switches.
-
-        :param target: gets the reply, the timeout or the loss
-        :param values: encoded values, b'' where the request has none
-        :param timestamp: microseconds since the epoch
-        :param decoder: what the rows of the reply are read with
-        :param deadline: monotonic seconds; then the target gets ``on_timeout`` and the stream id is orphaned
-        :returns: the stream id; -1 if the connection has no room, is closed or draining: nothing was sent
-        :raises FrameError: the request is longer than the protocol allows
-        """
-        if self.closed or self.draining or self._unsent_bytes >= MAX_UNSENT_BYTES:
-            return -1
-        return self._send(target, template, values, timestamp, decoder, deadline)
-
-    def _send(
-        self, target: Target, template: RequestTemplate, values: bytes, timestamp: int, decoder: Any, deadline: float
-    ) -> int:
-        stream = self.table.acquire(target, decoder, deadline)
-        if stream < 0:
-            return -1
-        try:
-            frame = template.frame(stream, values, timestamp)
-            if self._compress is not None and not self._segmented:
-                frame = _compressed(frame, self._compress)
-        except BaseException:
-            self.table.pop(stream)
-            raise
-        self._unsent_bytes += len(frame)
-        self._pending.append(frame)
-        if not self._flush_due:
-            self._flush_due = True
-            self._run_callback(self._flush)
-        if deadline < self._armed:
-            self._arm(deadline)
-        return stream
-
-    def call(self, opcode: int, body: bytes, timeout: float | None, decoder: Any = None) -> Any:
+    def call(self, opcode: int, body: bytes, timeout: float | None) -> Any:
         """Send one request and wait for its reply in the calling greenlet.
 
         :param timeout: seconds; None waits for ever, which only a caller with a deadline of its own may do
@@ -235,7 +171,7 @@ class Connection:
         :raises ConnectionShutdown: the connection was lost meanwhile
         """
         call = Call()
-        self.start_call(call, opcode, body, timeout, decoder)
+        self.start_call(call, opcode, body, timeout)
         reply = call.get()
         if type(reply) is Page:
             return reply
@@ -244,7 +180,7 @@ class Connection:
             raise message
         return message
 
-    def start_call(self, target: Target, opcode: int, body: bytes, timeout: float | None, decoder: Any = None) -> int:
+    def start_call(self, target: Target, opcode: int, body: bytes, timeout: float | None) -> int:
         """Send a control request; as :meth:`send`, but a draining connection takes it too.
 
         :raises ConnectionShutdown: the connection is closed, or has no stream id left
@@ -252,7 +188,7 @@ class Connection:
         if self.closed:
             raise ConnectionShutdown(f"connection to {self.endpoint} is closed: {self.cause or 'shut down'}", self.endpoint)
         deadline = NEVER if timeout is None else monotonic() + timeout
-        stream = self._send(target, RequestTemplate(self.version, opcode, 0, body, b""), b"", 0, decoder, deadline)
+        stream = self.submit(target, RequestTemplate(self.version, opcode, 0, body, b""), b"", 0, None, deadline)
         if stream < 0:
             raise ConnectionShutdown(f"connection to {self.endpoint} has no free stream id", self.endpoint)
         return stream
@@ -271,18 +207,18 @@ class Connection:
 
     def _flush(self) -> None:
         """Send all that is pending; in the hub, never blocks."""
-        self._flush_due = False
+        self.flush_due = False
         if self.closed:
             return
         if self._unsent is not None:
             return  # the write watcher goes on with what is there, in order
         if self._pid != os.getpid():
             return  # the child of a fork must not write into its parent's stream
-        frames, self._pending = self._pending, []
+        frames, self.pending = self.pending, []
         try:
             data = frames[0] if len(frames) == 1 else b"".join(frames)
             if self._segmented:
-                data = pack_segments(data, [len(f) for f in frames], self._compress)
+                data = pack_segments(data, [len(f) for f in frames], self._compress_segment)
             wire = self._transport.wrap(data) if data else self._transport.take_output()
             self._send_now(memoryview(wire))
         except BaseException as error:
@@ -292,13 +228,13 @@ class Connection:
         sent = self._transport.send(data) if data else 0
         if sent < len(data):
             self._unsent = data[sent:]
-            self._unsent_bytes = len(self._unsent) + sum(map(len, self._pending))
+            self.unsent_bytes = len(self._unsent) + sum(map(len, self.pending))
             if self._write_watcher is None:
                 self._write_watcher = self._loop.io(self._transport.fileno(), 2)
                 self._write_watcher.start(self._on_writable)
             return
         self._unsent = None
-        self._unsent_bytes = sum(map(len, self._pending))
+        self.unsent_bytes = sum(map(len, self.pending))
         self._stop_write_watcher()
 
     def _on_writable(self) -> None:
@@ -334,13 +270,13 @@ class Connection:
             self._splitter.enable_segments()
         else:
             self._splitter.enable_segments(compression.lz4_decompress_block)
-            self._compress = compression.lz4_compress_block
+            self._compress_segment = compression.lz4_compress_block
 
     def settle(self) -> None:
         """The handshake is over: requests may be compressed, replies of other protocol versions are refused."""
         self._splitter.negotiating = False
         if self.compression is not None and not self._segmented:
-            self._compress = compression.compressor(self.compression).compress
+            self.compress_frame = partial(_compressed, compress=compression.compressor(self.compression).compress)
 
     def _read(self) -> None:
         """The reader greenlet: receives until the connection ends."""
@@ -422,22 +358,22 @@ class Connection:
         raise FrameError(f"{self.endpoint} pushed {message!r}, which is not an event")
 
     def _send_tls_output(self) -> None:
-        if not self._flush_due and self._transport.is_tls:
-            self._flush_due = True
-            self._run_callback(self._flush)
+        if not self.flush_due and self._transport.is_tls:
+            self.flush_due = True
+            self._loop.run_callback(self._flush)
 
     # -- deadlines ----------------------------------------------------------------------------------------------------
 
     def _arm(self, deadline: float) -> None:
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
-        self._armed = deadline
+        self.armed = deadline
         self._deadline_timer = self._scheduler.call_at(deadline, self._on_deadline)
 
     def _on_deadline(self) -> None:
         """End what is due; in the hub."""
         self._deadline_timer = None
-        self._armed = NEVER
+        self.armed = NEVER
         now = monotonic()
         due = self.table.expire(now)
         if self.table.earliest < NEVER:
@@ -455,7 +391,7 @@ class Connection:
         self.close_if_drained()
 
     def close_if_drained(self) -> None:
-        if self.draining and not self.table.in_flight and not self._pending and self._unsent is None:
+        if self.draining and not self.table.in_flight and not self.pending and self._unsent is None:
             self.close()
 
     def drain_socket(self) -> bool:
@@ -481,9 +417,9 @@ class Connection:
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
             self._deadline_timer = None
-        self._pending.clear()
+        self.pending.clear()
         self._unsent = None
-        self._unsent_bytes = 0
+        self.unsent_bytes = 0
         self._transport.close()
         if self._reader is not gevent.getcurrent():
             self._reader.kill(block=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from geventcql.cython.wire import least_loaded
 from geventcql.net.connection import Connection
 
 __all__ = ["HostPool"]
@@ -58,14 +59,7 @@ class HostPool:
 
     def pick(self) -> Connection | None:
         """The least loaded usable connection, or None; never waits. Suspect ones only if there is no other."""
-        best: Connection | None = None
-        least = 1 << 30
-        for connection in self.connections:
-            if connection.usable:
-                load = connection.table.in_flight + (1 << 20 if connection.suspect else 0)
-                if load < least:
-                    best, least = connection, load
-        return best
+        return least_loaded(self.connections)
 
     def add(self, connection: Connection) -> None:
         """Take a fresh connection in; it is the pool's from now on."""

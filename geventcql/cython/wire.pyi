@@ -1,0 +1,165 @@
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+_S = TypeVar("_S", bound=Sender)
+
+MAX_SEGMENT_PAYLOAD: int
+MAX_STREAM_IDS: int
+DEFAULT_MAX_FRAME: int
+RECEIVE_BUFFER: int
+
+def crc24(header: bytes) -> int: ...
+def pack_segments(data: bytes, sizes: list[int], compress: Callable[[bytes], bytes] | None = None) -> bytes: ...
+def read_envelope(
+    flags: int, body: bytes
+) -> tuple[UUID | None, list[str] | None, dict[str, bytes | None] | None, int]: ...
+def decoder_from(
+    body: bytes, pos: int, flags: int, count: int, user_types: Any = None
+) -> tuple[Any, int]: ...
+def metadata_end(body: bytes, pos: int, flags: int, count: int) -> int: ...
+
+class InFlight:
+    limit: int
+    in_flight: int
+    orphaned: int
+    late_replies: int
+    earliest: float
+    def __init__(self, limit: int = 2048) -> None: ...
+    @property
+    def room(self) -> int: ...
+    def acquire(self, target: Any, reader: RowReader | None = None, deadline: float = ...) -> int: ...
+    def pop(self, stream: int) -> Any: ...
+    def orphan(self, stream: int, target: Any) -> bool: ...
+    def expire(self, now: float) -> list[Any]: ...
+    def waiting(self) -> list[Any]: ...
+    def drain(self) -> list[Any]: ...
+    def check(self) -> None: ...
+
+class RequestTemplate:
+    version: int
+    opcode: int
+    flags: int
+    prefix: bytes
+    suffix: bytes
+    timestamp_at: int
+    def __init__(
+        self, version: int, opcode: int, flags: int, prefix: bytes, suffix: bytes, timestamp_at: int = -1
+    ) -> None: ...
+    def frame(self, stream: int, values: bytes, timestamp: int = 0) -> bytes: ...
+
+class Frame:
+    version: int
+    flags: int
+    stream: int
+    opcode: int
+    body: bytes
+
+class RowReader:
+    factory: Callable[..., Any]
+    cache: Callable[..., Any]
+    decoder: Any
+    def __init__(
+        self, factory: Callable[..., Any], kind: str, cache: Callable[..., Any], decoder: Any = None
+    ) -> None: ...
+
+class Page:
+    version: int
+    kind: int
+    flags: int
+    column_count: int
+    body: bytes
+    reader: RowReader | None
+    paging_state: bytes | None
+    new_metadata_id: bytes | None
+    tracing_id: UUID | None
+    warnings: list[str] | None
+    custom_payload: dict[str, bytes | None] | None
+    host: Any
+    @staticmethod
+    def void() -> Page: ...
+    @property
+    def has_rows(self) -> bool: ...
+    @property
+    def by_slices(self) -> bool: ...
+    @property
+    def decoded(self) -> Any: ...
+    @property
+    def finished(self) -> bool: ...
+    def decoder(self) -> Any: ...
+    def more_rows(self, most: int) -> Any: ...
+    def first(self) -> Any: ...
+    def all(self) -> Any: ...
+
+class Sender:
+    table: InFlight
+    pending: list[bytes]
+    unsent_bytes: int
+    max_unsent: int
+    closed: bool
+    draining: bool
+    suspect: bool
+    flush_due: bool
+    compress_frame: Callable[[bytes], bytes] | None
+    armed: float
+    def __init__(self, table: InFlight, schedule: Callable[..., Any], max_unsent: int) -> None: ...
+    @property
+    def usable(self) -> bool: ...
+    def send(
+        self,
+        target: Any,
+        template: RequestTemplate,
+        values: bytes,
+        timestamp: int = 0,
+        reader: RowReader | None = None,
+        deadline: float = ...,
+    ) -> int: ...
+    def submit(
+        self,
+        target: Any,
+        template: RequestTemplate,
+        values: bytes,
+        timestamp: int,
+        reader: RowReader | None,
+        deadline: float,
+    ) -> int: ...
+
+def least_loaded(connections: list[_S]) -> _S | None: ...
+
+class Request:
+    session: Any
+    resolved: Any
+    values: bytes
+    timestamp: int
+    timeout: float | None
+    only_host: Any
+    started: float
+    deadline: float
+    sink: Any
+    done: bool
+    host: Any
+    connection: Any
+    stream: int
+    attempts: int
+    retries: int
+    def __init__(
+        self, session: Any, resolved: Any, values: bytes, timestamp: int, timeout: float | None, host: Any = None
+    ) -> None: ...
+    def send_on(self, connection: Sender, host: Any) -> bool: ...
+    def asked_before(self, host: Any) -> None: ...
+    def on_page(self, page: Page) -> None: ...
+    def on_announcement(self, page: Page) -> None: ...
+
+class FrameSplitter:
+    version: int
+    max_frame: int
+    more: bool
+    segmented: bool
+    negotiating: bool
+    decompress: Callable[[bytes], bytes] | None
+    def __init__(self, in_flight: InFlight, version: int, max_frame: int = ..., size: int = ...) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def enable_segments(self, decompress_block: Callable[[bytes, int], bytes] | None = None) -> None: ...
+    def received(self, n: int) -> None: ...
+    def feed(self, data: Any, out: list[tuple[Any, Any]] | None = None) -> list[tuple[Any, Any]]: ...
+    def take(self, limit: int = 256, out: list[tuple[Any, Any]] | None = None) -> list[tuple[Any, Any]]: ...

@@ -1,0 +1,315 @@
+# Requests: their frames, the sending half of a connection, the hot half of an execution, v5 segments.
+
+cdef class RequestTemplate:
+    """All of a QUERY, EXECUTE or BATCH request that does not change from one execution to the next.
+
+    :param version: protocol version
+    :param opcode: of the request
+    :param flags: header flags (tracing, custom payload, beta)
+    :param prefix: the body up to the values, a custom payload first
+    :param suffix: the body behind the values
+    :param timestamp_at: where in ``suffix`` the 8 bytes of the client's timestamp go; -1 for none
+    """
+
+    cdef readonly int version
+    cdef readonly int opcode
+    cdef readonly int flags
+    cdef readonly bytes prefix
+    cdef readonly bytes suffix
+    cdef readonly int timestamp_at
+
+    def __init__(self, int version, int opcode, int flags, bytes prefix not None, bytes suffix not None, int timestamp_at=-1):
+        if timestamp_at > len(suffix):
+            raise ValueError("the timestamp lies behind the suffix")
+        self.version = version
+        self.opcode = opcode
+        self.flags = flags
+        self.prefix = prefix
+        self.suffix = suffix
+        self.timestamp_at = timestamp_at
+
+    cpdef bytes frame(self, int stream, bytes values, int64_t timestamp=0):
+        """The whole request frame.
+
+        :param stream: its stream id
+        :param values: encoded values, ``<n><value>...`` (b'' where the request has none)
+        :param timestamp: microseconds since the epoch; used if the template has a place for it
+        """
+        cdef Py_ssize_t a = PyBytes_GET_SIZE(self.prefix)
+        cdef Py_ssize_t b = PyBytes_GET_SIZE(values)
+        cdef Py_ssize_t c = PyBytes_GET_SIZE(self.suffix)
+        cdef Py_ssize_t ts = 8 if self.timestamp_at >= 0 else 0
+        cdef Py_ssize_t n = a + b + c + ts
+        cdef bytes out
+        cdef uint8_t* p
+        if n > DEFAULT_MAX_FRAME:
+            raise FrameError(f"a request of {n} bytes is over the protocol's limit of {DEFAULT_MAX_FRAME}")
+        out = PyBytes_FromStringAndSize(NULL, HEADER + n)
+        p = <uint8_t*> PyBytes_AS_STRING(out)
+        p[0] = self.version
+        p[1] = self.flags
+        p[2] = (stream >> 8) & 0xFF
+        p[3] = stream & 0xFF
+        p[4] = self.opcode
+        put32(p + 5, <uint32_t> n)
+        p += HEADER
+        memcpy(p, PyBytes_AS_STRING(self.prefix), a)
+        p += a
+        memcpy(p, PyBytes_AS_STRING(values), b)
+        p += b
+        if ts:
+            memcpy(p, PyBytes_AS_STRING(self.suffix), self.timestamp_at)
+            p += self.timestamp_at
+            put32(p, <uint32_t> ((<uint64_t> timestamp) >> 32))
+            put32(p + 4, <uint32_t> ((<uint64_t> timestamp) & 0xFFFFFFFF))
+            p += 8
+            memcpy(p, PyBytes_AS_STRING(self.suffix) + self.timestamp_at, c - self.timestamp_at)
+        else:
+            memcpy(p, PyBytes_AS_STRING(self.suffix), c)
+        return out
+
+    def __repr__(self) -> str:
+        return f"<RequestTemplate v{self.version} opcode={self.opcode:#04x} {len(self.prefix)}+{len(self.suffix)} bytes>"
+
+
+cdef class Sender:
+    """The sending half of a connection: takes requests, gives them stream ids, gathers their frames for one flush.
+
+    A subclass sends what is in :attr:`pending` when its ``_flush`` is called, and calls the targets' ``on_timeout`` when its
+    ``_arm`` says that a deadline has come.
+
+    :param table: the stream ids
+    :param schedule: ``schedule(callback)`` has the hub call ``callback()`` soon
+    :param max_unsent: bytes not yet taken by the kernel from which on nothing more is taken
+    """
+
+    cdef readonly InFlight table
+    cdef public list pending
+    """Frames for the next flush."""
+    cdef public Py_ssize_t unsent_bytes
+    """Bytes handed over that the kernel has not taken yet."""
+    cdef readonly Py_ssize_t max_unsent
+    cdef public bint closed
+    cdef public bint draining
+    """A replacement is there: no new requests, to be closed when the last reply has come."""
+    cdef public bint suspect
+    """Asked and silent: avoided until something comes."""
+    cdef public bint flush_due
+    cdef public object compress_frame
+    """``Callable[[bytes], bytes]`` for the frames of v3 and v4, or None."""
+    cdef public double armed
+    """The deadline that the timer is set to; inf if there is none."""
+    cdef object schedule
+
+    def __init__(self, InFlight table not None, schedule, Py_ssize_t max_unsent):
+        self.table = table
+        self.schedule = schedule
+        self.max_unsent = max_unsent
+        self.pending = []
+        self.armed = NEVER
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent now."""
+        return self.is_usable()
+
+    cdef inline bint is_usable(self) noexcept:
+        return not self.closed and not self.draining and self.unsent_bytes < self.max_unsent and self.table.has_room()
+
+    cpdef int send(self, target, RequestTemplate template, bytes values, int64_t timestamp=0, reader=None,
+                   double deadline=NEVER) except -2:
+        """Send a request with the next flush; never blocks or switches.
+
+        :param target: gets the reply, the timeout or the loss
+        :param values: encoded values, b'' where the request has none
+        :param timestamp: microseconds since the epoch
+        :param reader: what the rows of the reply are read with
+        :param deadline: monotonic seconds; then the target gets ``on_timeout`` and the stream id is orphaned
+        :returns: the stream id; -1 if the connection has no room, is closed or draining: nothing was sent
+        :raises FrameError: the request is longer than the protocol allows
+        """
+        if not self.is_usable():
+            return -1
+        return self.submit(target, template, values, timestamp, reader, deadline)
+
+    cpdef int submit(self, target, RequestTemplate template, bytes values, int64_t timestamp, reader,
+                     double deadline) except -2:
+        """As :meth:`send`, for the driver's own requests: a draining connection takes them too."""
+        cdef int stream = self.table.acquire(target, reader, deadline)
+        cdef bytes frame
+        if stream < 0:
+            return -1
+        try:
+            frame = template.frame(stream, values, timestamp)
+            if self.compress_frame is not None:
+                frame = self.compress_frame(frame)
+        except BaseException:
+            self.table.pop(stream)
+            raise
+        self.unsent_bytes += PyBytes_GET_SIZE(frame)
+        self.pending.append(frame)
+        if not self.flush_due:
+            self.flush_due = True
+            self.schedule(self._flush)
+        if deadline < self.armed:
+            self._arm(deadline)
+        return stream
+
+
+def least_loaded(list connections not None) -> object:
+    """The :class:`Sender` that has fewest requests in flight among the usable ones, suspect ones last; None if there is none.
+    """
+    cdef Sender best = None
+    cdef Sender sender
+    cdef int load, least = 0
+    for item in connections:
+        sender = <Sender?> item
+        if sender.is_usable():
+            load = sender.table.in_flight + (MAX_STREAMS if sender.suspect else 0)
+            if best is None or load < least:
+                best = sender
+                least = load
+    return best
+
+
+cdef class Request:
+    """What one request is while it is under way: the hot half of :class:`geventcql.execution.Execution`.
+
+    A target of connections. The reader calls :meth:`on_page`, which does no more than hand the page to the sink; whatever
+    is not that simple goes to the subclass.
+
+    :param session: whose request it is
+    :param resolved: statement and profile, resolved; has ``template`` and ``reader``
+    :param values: the encoded values, which all attempts reuse
+    :param timestamp: the client's timestamp, microseconds, drawn once
+    :param timeout: seconds for the request as a whole; None for no limit
+    :param host: the only host to ask, or None for the policy's plan
+    """
+
+    cdef readonly object session
+    cdef public object resolved
+    cdef readonly bytes values
+    cdef readonly int64_t timestamp
+    cdef readonly object timeout
+    cdef readonly object only_host
+    cdef readonly double started
+    """Monotonic seconds."""
+    cdef readonly double deadline
+    """Monotonic seconds; inf without a limit."""
+    cdef public object sink
+    """What the end is told to: ``finish(page)`` or ``fail(error)``; None before the start and after the end."""
+    cdef public bint done
+    cdef public object host
+    """The host that is being asked, or that answered."""
+    cdef public object connection
+    cdef readonly int stream
+    cdef public int attempts
+    cdef public int retries
+
+    def __init__(self, session, resolved, bytes values not None, int64_t timestamp, timeout, host=None):
+        self.session = session
+        self.resolved = resolved
+        self.values = values
+        self.timestamp = timestamp
+        self.timeout = timeout
+        self.only_host = host
+        self.started = monotonic()
+        self.deadline = NEVER if timeout is None else self.started + <double> timeout
+        self.stream = -1
+
+    cpdef bint send_on(self, Sender connection, host) except -1:
+        """Try to send on ``connection``, which leads to ``host``.
+
+        :returns: False if it has no room
+        """
+        resolved = self.resolved
+        cdef int stream = connection.send(
+            self, resolved.template, self.values, self.timestamp, resolved.reader, self.deadline)
+        if stream < 0:
+            return False
+        self.stream = stream
+        self.connection = connection
+        if self.attempts:
+            self.asked_before(self.host)
+        self.attempts += 1
+        self.host = host
+        return True
+
+    def asked_before(self, host) -> None:
+        """Another attempt is sent; ``host`` was asked by the one before."""
+
+    cpdef on_page(self, Page page):
+        """A void result or a page of rows has come; in the reader."""
+        cdef object sink
+        if self.done:
+            return
+        page.host = self.host
+        if page.new_metadata_id is not None or page.tracing_id is not None or page.warnings is not None:
+            self.on_announcement(page)
+        self.done = True
+        sink = self.sink
+        self.sink = None
+        sink.finish(page)
+
+    def on_announcement(self, Page page) -> None:
+        """The page brings more than rows: changed metadata, a trace id or warnings; in the reader."""
+
+
+cdef bytes plain_segment(const uint8_t* payload, Py_ssize_t n, bint self_contained):
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, n + 10)
+    cdef uint8_t* p = <uint8_t*> PyBytes_AS_STRING(out)
+    put_little(p, <uint64_t> n | (<uint64_t> self_contained << 17), 3)
+    put_little(p + 3, crc24_of(p, 3), 3)
+    memcpy(p + 6, payload, n)
+    put_little(p + 6 + n, crc32_of(p + 6, n), 4)
+    return out
+
+
+cdef bytes packed_segment(const uint8_t* payload, Py_ssize_t n, bint self_contained, compress):
+    cdef bytes raw = PyBytes_FromStringAndSize(<const char*> payload, n)
+    cdef bytes packed = compress(raw)
+    cdef Py_ssize_t stated = n
+    if len(packed) >= n:
+        packed = raw
+        stated = 0
+    cdef Py_ssize_t m = len(packed)
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, m + 12)
+    cdef uint8_t* p = <uint8_t*> PyBytes_AS_STRING(out)
+    put_little(p, <uint64_t> m | (<uint64_t> stated << 17) | (<uint64_t> self_contained << 34), 5)
+    put_little(p + 5, crc24_of(p, 5), 3)
+    memcpy(p + 8, PyBytes_AS_STRING(packed), m)
+    put_little(p + 8 + m, crc32_of(p + 8, m), 4)
+    return out
+
+
+def pack_segments(bytes data not None, list sizes not None, compress=None) -> bytes:
+    """Wrap request frames into v5 segments.
+
+    Whole frames share self-contained segments of at most 131,071 bytes; a longer frame gets segments of its own.
+
+    :param data: the frames, one behind the other
+    :param sizes: their lengths in bytes, in order
+    :param compress: LZ4 block compression without a length prefix, or None
+    """
+    cdef list out = []
+    cdef const uint8_t* p = <const uint8_t*> PyBytes_AS_STRING(data)
+    cdef Py_ssize_t start = 0, end = 0, size, cut
+    for size in sizes:
+        if end > start and (end - start + size > MAX_PAYLOAD):
+            out.append(one_segment(p + start, end - start, True, compress))
+            start = end
+        end += size
+        if size > MAX_PAYLOAD:
+            while start < end:
+                cut = min(<Py_ssize_t> MAX_PAYLOAD, end - start)
+                out.append(one_segment(p + start, cut, False, compress))
+                start += cut
+    if end > start:
+        out.append(one_segment(p + start, end - start, True, compress))
+    return out[0] if len(out) == 1 else b"".join(out)
+
+
+cdef bytes one_segment(const uint8_t* payload, Py_ssize_t n, bint self_contained, compress):
+    if compress is None:
+        return plain_segment(payload, n, self_contained)
+    return packed_segment(payload, n, self_contained, compress)
