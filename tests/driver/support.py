@@ -1,0 +1,69 @@
+"""Shared by the tests of the driver layer: a node that answers each key with itself, and ways to wait for states.
+
+Every row that :func:`serve_keys` makes carries the key that it was asked for, so an answer that reaches the wrong
+request shows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from geventcql.cluster import Cluster
+from geventcql.session import Session
+from tests.support.fakenode import FakeNode, Reply, Request, Rows
+
+BY_KEY = "SELECT k FROM t WHERE k = ?"
+INSERT = "INSERT INTO t (k) VALUES (?)"
+
+
+def own_key(request: Request, connection: Any = None) -> Reply:
+    """One row with the key that was asked for."""
+    return Rows([("k", "int")], [(request.params[0],)])
+
+
+def serve_keys(node: Any, answer: Callable[..., Any] = own_key) -> None:
+    """Have a FakeNode or FakeCluster answer :data:`BY_KEY`, and accept :data:`INSERT`."""
+    node.on(BY_KEY, answer, rows=[("k", "int")], binds=[("k", "int")], pk_indexes=[0])
+    node.prepare(INSERT, [("k", "int")], None, [0])
+
+
+def cluster_of(node: Any, **options: Any) -> Cluster:
+    """A Cluster, not connected, of a FakeNode or a FakeCluster."""
+    addresses = [node.host] if isinstance(node, FakeNode) else node.addresses
+    return Cluster(addresses, port=node.port, **options)
+
+
+def pooled(session: Session) -> list[Any]:
+    """The open connections that the Session's requests go over."""
+    return [connection for pool in session.get_pools() for connection in pool.connections]
+
+
+def settled(session: Session) -> bool:
+    """Whether no connection has a request in flight or an orphan, and none waits for room."""
+    return not session._admission and not any(c.in_flight or c.orphaned for c in pooled(session))
+
+
+def eventually(predicate: Callable[[], Any], timeout: float = 5.0) -> Any:
+    """Wait until ``predicate()`` is true and give its value; AssertionError after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        assert time.monotonic() < deadline, f"not seen within {timeout} s: {predicate}"
+        gevent.sleep(0.002)
+    return value
+
+
+def in_hub(*functions: Callable[[], object]) -> None:
+    """Run functions one after the other in one callback of the hub, and come back when they have run."""
+    done = gevent.event.Event()
+
+    def run() -> None:
+        for function in functions:
+            function()
+        done.set()
+
+    gevent.get_hub().loop.run_callback(run)
+    done.wait()
