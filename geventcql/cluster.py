@@ -7,9 +7,8 @@ caller that is killed harms nobody else.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import AsyncResult
@@ -65,6 +64,9 @@ __all__ = [
     "UserTypeDoesNotExist",
     "default_lbp_factory",
 ]
+
+if TYPE_CHECKING:
+    import ssl
 
 log = logging.getLogger(__name__)
 
@@ -465,4 +467,5 @@ class Cluster:
 
     def __repr__(self) -> str:
         state = "shut down" if self.is_shutdown else "connected" if self._connecting else "not connected"
-        return f"<Cluster {self.metadata.cluster_name or ''} {state} {len(self.metadata.all_hosts())} hosts v{self._protocol_version}>"
+        name = self.metadata.cluster_name or "(name not known)"
+        return f"<Cluster {name} {state} {len(self.metadata.all_hosts())} hosts v{self._protocol_version}>"

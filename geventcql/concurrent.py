@@ -161,7 +161,9 @@ def execute_concurrent(
     return [results[number] for number in range(len(results))]
 
 
-def execute_concurrent_with_args(session: Session, statement: Any, parameters: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
+def execute_concurrent_with_args(
+    session: Session, statement: Any, parameters: Iterable[Any], *args: Any, **kwargs: Any
+) -> Any:
     """Execute one statement with each of ``parameters``; the rest as :func:`execute_concurrent`."""
     return execute_concurrent(session, ((statement, values) for values in parameters), *args, **kwargs)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geventcql.net.opening import ConnectionSettings
 from geventcql.policies import LoadBalancingPolicy, RetryPolicy
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile, ProfileManager
 from geventcql.protocol.compression import compressors
 from geventcql.protocol.handshake import startup_identity
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["connection_settings", "initial_profiles", "unsupported"]
 

@@ -7,8 +7,7 @@ the greenlet that executes the statement; nothing in here switches.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventcql.cython.wire import Page, RequestTemplate
 from geventcql.errors import DecodeError, UnsupportedOperation
@@ -36,8 +35,7 @@ PLAIN = (TokenAwarePolicy, DCAwareRoundRobinPolicy, RoundRobinPolicy)
 __all__ = ["RequestOptions", "Resolved", "resolve", "with_parameters"]
 
 
-@dataclass(frozen=True)
-class RequestOptions:
+class RequestOptions(NamedTuple):
     """The options of one request that its bytes depend on."""
 
     version: int
@@ -61,8 +59,8 @@ class Resolved:
     """
 
     __slots__ = (
-        "_session", "consistency", "encoder", "is_idempotent", "options", "plain_policy", "policy", "pool_keyspace", "prepared",
-        "profile", "reader", "retry_policy", "routing_keyspace", "statement", "template", "timeout", "timestamped",
+        "_session", "consistency", "encoder", "is_idempotent", "options", "plain_policy", "policy", "pool_keyspace",
+        "prepared", "profile", "reader", "retry_policy", "routing_keyspace", "statement", "template", "timeout", "timestamped",
     )  # fmt: skip
 
     def __init__(
@@ -139,7 +137,7 @@ class Resolved:
         )
 
     def _changed(self, **changes: Any) -> Resolved:
-        return type(self)(self._session, self.statement, self.profile, replace(self.options, **changes), self.timeout)
+        return type(self)(self._session, self.statement, self.profile, self.options._replace(**changes), self.timeout)
 
     def from_page(self, paging_state: bytes | None) -> Resolved:
         """The same for the page behind ``paging_state``."""

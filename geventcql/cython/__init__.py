@@ -1,1 +1,4 @@
-"""Compiled serde core (layer: core): bytes in, Python values out, and back. Imports no other part of the package but errors and util."""
+"""Compiled serde core (layer: core): bytes in, Python values out, and back.
+
+Imports no other part of the package but errors and util.
+"""

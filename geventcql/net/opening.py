@@ -6,11 +6,10 @@ called there.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventcql.cython.wire import Frame
 from geventcql.errors import (
@@ -26,11 +25,13 @@ from geventcql.protocol import responses
 from geventcql.protocol.constants import Opcode, ProtocolVersion
 from geventcql.protocol.handshake import Authenticator, Handshake
 
+if TYPE_CHECKING:
+    import ssl
+
 __all__ = ["ConnectionSettings", "open_connection", "open_negotiated"]
 
 
-@dataclass(frozen=True)
-class ConnectionSettings:
+class ConnectionSettings(NamedTuple):
     """What every connection of a Cluster is made with."""
 
     connect_timeout: float | None = 5.0
@@ -43,7 +44,7 @@ class ConnectionSettings:
     sockopts: tuple[tuple[Any, ...], ...] = ()
     cql_version: str | None = None
     no_compact: bool = False
-    startup_options: Mapping[str, str] = field(default_factory=dict)
+    startup_options: Mapping[str, str] = MappingProxyType({})
     authenticator: Callable[[Any], Authenticator] | None = None
     """``authenticator(endpoint)`` makes one connection's authenticator."""
     max_in_flight: int = 2048
@@ -141,9 +142,11 @@ def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline:
 
 
 def _failed(endpoint: Any, error: BaseException) -> ConnectionException:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"{endpoint} is not trusted: {error.verify_message}; check the ssl_context's CA and host name settings"
-    elif isinstance(error, ssl.SSLError):
+    kind = {base.__name__ for base in type(error).__mro__}  # the ssl module may never have been imported
+    if "SSLCertVerificationError" in kind:
+        why = getattr(error, "verify_message", error)
+        text = f"{endpoint} is not trusted: {why}; check the ssl_context's CA and host name settings"
+    elif "SSLError" in kind:
         text = f"the TLS handshake with {endpoint} failed: {error}; does the server speak TLS on this port?"
     else:
         text = f"cannot connect to {endpoint}: {error}"
