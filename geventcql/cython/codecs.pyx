@@ -10,6 +10,13 @@ Nothing here trusts a length or a count before comparing it with the bytes that 
 Wrong cells raise DecodeError, values that do not fit EncodeError, wrong metadata FrameError.
 """
 
+from cpython.buffer cimport (
+    PyBUF_FORMAT,
+    PyBUF_ND,
+    PyBuffer_Release,
+    PyObject_CheckBuffer,
+    PyObject_GetBuffer,
+)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.datetime cimport (
     PyDate_Check,
@@ -55,6 +62,7 @@ from geventcql.errors import DecodeError, EncodeError, FrameError
 from geventcql.util import Date, Duration, OrderedMapSerializedKey, SortedSet, Time, Timestamp
 
 cdef extern from "Python.h":
+    void PyObject_GC_UnTrack(void *instance)
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 

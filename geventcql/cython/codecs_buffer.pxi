@@ -58,6 +58,13 @@ cdef extern from *:
     static inline PyObject *new_instance(PyObject *cls) {
         return ((PyTypeObject *)cls)->tp_alloc((PyTypeObject *)cls, 0);
     }
+    /* One that the garbage collector need not visit: only for what is never part of a cycle. */
+    static inline PyObject *new_leaf(PyObject *cls) {
+        PyObject *instance = new_instance(cls);
+        if (instance != NULL) PyObject_GC_UnTrack(instance);
+        return instance;
+    }
+    static inline int has_dict(PyObject *cls) { return ((PyTypeObject *)cls)->tp_dictoffset != 0; }
     /* An instance of a tuple's subclass with `n` empty places. */
     static inline PyObject *new_tuple_instance(PyObject *cls, Py_ssize_t n) {
         PyObject *row = ((PyTypeObject *)cls)->tp_alloc((PyTypeObject *)cls, n);
@@ -100,6 +107,8 @@ cdef extern from *:
     void set_slot(object instance, Py_ssize_t offset, object value)
     PyObject *get_slot(object instance, Py_ssize_t offset)
     object new_instance(object cls)
+    object new_leaf(object cls)
+    bint has_dict(object cls)
     object new_tuple_instance(object cls, Py_ssize_t n)
     object long_of_bytes(const char *p, Py_ssize_t n, int is_signed)
     int bytes16_of_long(object value, char *p) except -1

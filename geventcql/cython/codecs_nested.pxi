@@ -155,7 +155,8 @@ cdef class SetType(CqlType):
         else:
             if not self.element.distinct:
                 items = [item for i, item in enumerate(items) if i == 0 or item != items[i - 1]]
-        value = slotted(_SortedSet, sortedset_items, items)
+        value = new_instance(_SortedSet)
+        set_slot(value, sortedset_items, items)
         set_slot(value, sortedset_ordered, ordered)
         return value
 
@@ -239,8 +240,10 @@ cdef class TupleType(CqlType):
         names = ", ".join([element.name for element in subtypes])
         classes = ",".join([element.cass_name for element in subtypes])
         self.describe(f"frozen<tuple<{names}>>", f"TupleType({classes})", 0x31, 0)
+        self.leaf = True
         for element in subtypes:
             self.hashable = self.hashable and element.hashable
+            self.leaf = self.leaf and element.leaf
         self.distinct = False
 
     cdef object read_into(self, object result, const char *p, Py_ssize_t n):
@@ -252,6 +255,8 @@ cdef class TupleType(CqlType):
             value = next_value(&cells, <CqlType>PyTuple_GET_ITEM(self.subtypes, i)) if cells.left else None
             Py_INCREF(value)
             PyTuple_SET_ITEM(result, i, value)
+        if self.leaf:
+            PyObject_GC_UnTrack(<void *>result)
         return result
 
     cdef object read(self, const char *p, Py_ssize_t n):
@@ -320,6 +325,7 @@ cdef class UserType(TupleType):
         self.user_class = user_class
         self.row_class = tuple_class(type_name, field_names)
         self.hashable = self.hashable and user_class is None
+        self.leaf = self.leaf and user_class is None
         fields = "".join([
             f",{field.encode().hex()}:{element.cass_name}" for field, element in zip(field_names, subtypes)
         ])
@@ -343,7 +349,7 @@ cdef class UserType(TupleType):
 
     cdef object fields_of(self, object value):
         """The fields of `value` in their order, as many as there are; TypeError, ValueError."""
-        if isinstance(value, Mapping):
+        if PyDict_CheckExact(value) or isinstance(value, Mapping):
             unknown = [key for key in value if key not in self.field_names]
             if unknown:
                 raise ValueError(f"{self.type_name} has no fields {unknown}")
@@ -361,7 +367,7 @@ cdef class UserType(TupleType):
 
 @cython.final
 cdef class VectorType(CqlType):
-    """vector<element, dimension>: list; from any iterable of that length but a str.
+    """vector<element, dimension>: list; from any iterable of that length but a str (fast: arrays of floats and doubles).
 
     Elements of a fixed size stand one after the other, others behind an unsigned vint with their length
     (Cassandra: db.marshal.VectorType).
@@ -414,6 +420,8 @@ cdef class VectorType(CqlType):
         if PyUnicode_Check(value):
             raise TypeError("a str where a vector is wanted")
         if not PyList_CheckExact(value):
+            if PyObject_CheckBuffer(value) and self.write_array(w, value):
+                return 0
             value = list(value)
         if len(value) != self.dimension:
             raise ValueError(f"{len(value)} elements for a vector of {self.dimension}")
@@ -425,6 +433,39 @@ cdef class VectorType(CqlType):
             else:
                 self.write_variable(w, item)
         return 0
+
+    cdef int write_array(self, Writer *w, object value) except -1:
+        """Append the numbers of an array.array, numpy.ndarray or the like; 0 and nothing done if they are not so simple."""
+        cdef Py_buffer view
+        cdef Py_ssize_t i
+        cdef char kind
+        cdef double number = 0
+        cdef float single = 0
+        try:
+            PyObject_GetBuffer(value, &view, PyBUF_ND | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            return 0  # its numbers do not stand side by side
+        try:
+            kind = view.format[0] if view.format != NULL and strlen(view.format) == 1 else 0
+            if (
+                view.ndim != 1 or view.shape[0] != self.dimension
+                or not (kind == c"f" and view.itemsize == 4 or kind == c"d" and view.itemsize == 8)
+                or not isinstance(self.element, (FloatType, DoubleType))
+            ):
+                return 0
+            for i in range(self.dimension):
+                if kind == c"f":
+                    memcpy(&single, <char *>view.buf + 4 * i, 4)
+                    number = single
+                else:
+                    memcpy(&number, <char *>view.buf + 8 * i, 8)
+                if self.element.fixed == 4:
+                    write_float(w, number)
+                else:
+                    store64(advance(w, 8), bits_of_double(number))
+        finally:
+            PyBuffer_Release(&view)
+        return 1
 
     cdef int write_variable(self, Writer *w, object item) except -1:
         """An element behind its length, which is known only once it is written: it moves if that takes more bytes."""
@@ -452,6 +493,7 @@ cdef class FrozenType(CqlType):
         self.describe(f"frozen<{element.name}>", f"FrozenType({element.cass_name})", element.code, element.fixed)
         self.hashable = element.hashable
         self.distinct = element.distinct
+        self.leaf = element.leaf
 
     cdef object read(self, const char *p, Py_ssize_t n):
         return self.element.read(p, n)

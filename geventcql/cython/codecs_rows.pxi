@@ -11,6 +11,7 @@ cdef class RowDecoder:
     cdef readonly tuple names
     cdef readonly tuple types
     cdef readonly bytes raw
+    cdef bint leaves  # whether all types are
 
     def __cinit__(self, tuple columns not None, bytes raw not None=b""):
         cdef CqlType cql_type
@@ -22,6 +23,7 @@ cdef class RowDecoder:
         self.names = tuple([column.name for column in columns])
         self.types = tuple([column.type for column in columns])
         self.raw = raw
+        self.leaves = all([(<CqlType>cql_type).leaf for cql_type in self.types])
 
     def __repr__(self):
         columns = ", ".join([f"{name} {cql_type.name}" for name, cql_type in zip(self.names, self.types)])
@@ -63,6 +65,8 @@ cdef class RowDecoder:
         cdef int32_t n
         cdef const char *p = start[0]
         cdef tuple types = self.types
+        # Rows that cannot be part of a cycle are kept from the garbage collector: it would visit each again and again.
+        cdef bint untracked = self.leaves and (row_class is None or not has_dict(row_class))
         rows = PyList_New(count)
         for r in range(count):
             row = PyTuple_New(width) if row_class is None else new_tuple_instance(row_class, width)
@@ -81,6 +85,8 @@ cdef class RowDecoder:
                     p += n
                 Py_INCREF(value)
                 PyTuple_SET_ITEM(row, c, value)
+            if untracked:
+                PyObject_GC_UnTrack(<void *>row)
             Py_INCREF(row)
             PyList_SET_ITEM(rows, r, row)
         start[0] = p
@@ -142,11 +148,13 @@ cdef class BindEncoder:
 
     cdef tuple sequence(self, object values):
         """The values that there are, by position."""
+        if PyList_CheckExact(values):
+            return tuple(values)
         if values is None:
             return ()
         if isinstance(values, (str, bytes)):
             raise TypeError(f"{type(values).__name__} as the values of {self.n} parameters: a sequence is wanted")
-        if not isinstance(values, Mapping):
+        if not PyDict_CheckExact(values) and not isinstance(values, Mapping):
             return tuple(values)
         if self.protocol_version >= 4:
             return tuple([values[column.name] if column.name in values else _unset for column in self.columns])

@@ -34,12 +34,14 @@ cdef class CqlType:
     cdef bint hashable  # whether decoded values can be keys of a dict
     cdef bint distinct  # whether different bytes give different values
     cdef int depth  # levels of this tree
+    cdef bint leaf  # whether values cannot come to refer to themselves: the garbage collector need not know them
 
     def __cinit__(self):
         self.subtypes = ()
         self.hashable = True
         self.distinct = True
         self.depth = 1
+        self.leaf = True
 
     cdef void describe(self, str name, str cass_name, int code, Py_ssize_t fixed):
         self.name = name
@@ -49,6 +51,8 @@ cdef class CqlType:
 
     cdef int contain(self, tuple subtypes) except -1:
         """Take `subtypes` in; ValueError if that nests too deep."""
+        self.depth = 2
+        self.leaf = False
         for subtype in subtypes:
             self.depth = max(self.depth, 1 + (<CqlType?>subtype).depth)
         if self.depth > DEEPEST:
@@ -298,6 +302,14 @@ cdef inline double number_of(object value) except? -1:
     return PyFloat_AS_DOUBLE(value) if PyFloat_CheckExact(value) else PyFloat_AsDouble(value)
 
 
+cdef inline int write_float(Writer *w, double number) except -1:
+    cdef float rounded = <float>number
+    if isinf(rounded) and not isinf(number):
+        raise ValueError("too large for 32 bits")
+    store32(advance(w, 4), bits_of_float(rounded))
+    return 0
+
+
 @cython.final
 cdef class FloatType(CqlType):
     """float: float, rounded to 32 bits."""
@@ -312,12 +324,7 @@ cdef class FloatType(CqlType):
         return PyFloat_FromDouble(float_of(load32(p)))
 
     cdef int write(self, Writer *w, object value) except -1:
-        cdef double number = number_of(value)
-        cdef float rounded = <float>number
-        if isinf(rounded) and not isinf(number):
-            raise ValueError("too large for 32 bits")
-        store32(advance(w, 4), bits_of_float(rounded))
-        return 0
+        return write_float(w, number_of(value))
 
 
 @cython.final

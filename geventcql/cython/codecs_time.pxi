@@ -26,8 +26,8 @@ cdef int64_t LAST_DATETIME = 253_402_300_799_999  # 9999-12-31T23:59:59.999
 
 
 cdef object slotted(object cls, Py_ssize_t offset, object value):
-    """An instance of `cls` with one slot filled; its constructor does not run."""
-    instance = new_instance(cls)
+    """An instance of `cls` with its one slot filled by a number; its constructor does not run."""
+    instance = new_leaf(cls)
     set_slot(instance, offset, value)
     return instance
 
@@ -41,7 +41,7 @@ cdef class UUIDType(CqlType):
     cdef object read(self, const char *p, Py_ssize_t n):
         if n != 16:
             return wrong_size(self, n)
-        value = new_instance(_UUID)
+        value = new_leaf(_UUID)
         set_slot(value, uuid_int, long_of_bytes(p, 16, 0))
         set_slot(value, uuid_is_safe, _SafeUnknown)
         return value
@@ -233,7 +233,7 @@ cdef class DurationType(CqlType):
             n -= taken
         if n:
             raise BadCell(f"duration: {n} bytes too many")
-        value = new_instance(_Duration)
+        value = new_leaf(_Duration)
         set_slot(value, duration_months, unzigzag(parts[0]))
         set_slot(value, duration_days, unzigzag(parts[1]))
         set_slot(value, duration_nanoseconds, unzigzag(parts[2]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import copy
+import ctypes
 import datetime
 import decimal
 import pickle
 import struct
+import sys
 import uuid
 from collections import namedtuple
 from decimal import Decimal
@@ -298,6 +301,32 @@ def test_a_list_that_shrinks_while_it_is_encoded() -> None:
 
     values: list[Any] = [Clearing(), 2, 3]
     assert parse_cql_type("list<int>").encode(values) == bytes.fromhex("000000010000000400000001")
+
+
+@pytest.mark.parametrize("cql_type", ["vector<float, 3>", "vector<double, 3>"])
+def test_vectors_from_arrays(cql_type: str) -> None:
+    compiled = parse_cql_type(cql_type)
+    numbers = [1.5, -2.0, 0.25]
+    expected = compiled.encode(numbers)
+    other_byte_order = ctypes.c_double.__ctype_be__ if sys.byteorder == "little" else ctypes.c_double.__ctype_le__
+    for value in (
+        array.array("f", numbers),
+        array.array("d", numbers),
+        (other_byte_order * 3)(*numbers),
+        memoryview(array.array("d", numbers)),
+        memoryview(array.array("d", [1.5, 9, -2.0, 9, 0.25]))[::2],
+    ):
+        assert compiled.encode(value) == expected
+    assert compiled.encode(array.array("i", [1, 2, 3])) == compiled.encode([1, 2, 3]) == compiled.encode(b"\1\2\3")
+    flat = memoryview(array.array("d", numbers)).cast("B")
+    for wrong in (array.array("d", [1.0]), flat.cast("d", [1, 3]), flat.cast("d", [3, 1]), b"ab"):
+        with pytest.raises(EncodeError):
+            compiled.encode(wrong)
+
+
+def test_vectors_from_arrays_of_numbers_that_are_too_large() -> None:
+    with pytest.raises(EncodeError, match="32 bits"):
+        parse_cql_type("vector<float, 2>").encode(array.array("d", [1.0, 1e300]))
 
 
 def user_type(user_class: type | None = None, **fields: str) -> codecs.UserType:
