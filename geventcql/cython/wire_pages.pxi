@@ -204,11 +204,12 @@ cdef class Page:
             if make:
                 self.extend(most)
             return self.made
-        except DecodeError as error:
+        except (DecodeError, FrameError) as caught:
+            error = caught if isinstance(caught, DecodeError) else page_error(str(caught))  # damaged metadata
             if self.host is not None:
                 error.host = self.host
             self.error = error
-            raise
+            raise error
 
     cdef int extend(self, Py_ssize_t most) except -1:
         cdef Py_ssize_t n = most if most < self.left else self.left
