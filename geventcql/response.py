@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import AsyncResult
+from gevent.greenlet import SpawnedLink
 
 from geventcql.cython.wire import Page
 from geventcql.errors import QueryExhausted
@@ -84,19 +85,35 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         if not self.ready():
             session = self._execution.session
             session._check_wait()
-            if timeout is None and self._waiter is None:
-                park(self, session._hub)
-        return ResultSet(self, AsyncResult.get(self, True, timeout))
+            if timeout is not None or self._waiter is not None:
+                return self.get(True, timeout)
+            park(self, session._hub)
+        return ResultSet(self, AsyncResult.get(self))
 
     def get(self, block: bool = True, timeout: float | None = None) -> ResultSet:
         """As AsyncResult.get: the rows, or the error raised."""
+        if block and not self.ready():
+            self.session._check_wait()
+            rows: ResultSet = AsyncResult.get(self, True, timeout)  # which in the end calls this method again
+            return rows
         return ResultSet(self, AsyncResult.get(self, block, timeout))
+
+    def wait(self, timeout: float | None = None) -> ResultSet | None:
+        """As AsyncResult.wait: the rows; None if the request failed, or ``timeout`` seconds passed."""
+        if not self.ready():
+            self.session._check_wait()
+        rows: ResultSet | None = AsyncResult.wait(self, timeout)
+        return rows
 
     @property
     def value(self) -> ResultSet | None:
         """The rows, if the request has succeeded, else None."""
         page = AsyncResult.value.__get__(self)
         return None if page is None else ResultSet(self, page)
+
+    def link(self, callback: Callable[[ResponseFuture], Any]) -> None:
+        """Call ``callback(future)`` in a greenlet of its own when the request has ended, as Greenlet.link does."""
+        self.rawlink(SpawnedLink(callback))
 
     # -- pages --------------------------------------------------------------------------------------------------------
 
@@ -179,27 +196,33 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def _call_back(self) -> None:
         if not self._running:
             self._running = True
-            self.session._spawn(self._run_callbacks)
+            gevent.spawn(self._run_callbacks)  # not the Cluster's: its shutdown is one of the things they are to be told
 
     def _run_callbacks(self) -> None:
-        """Call what has not been called for this page yet, in order; in a greenlet of the Session's."""
+        """Call what has not been called for this page yet, in order; in a greenlet of its own."""
         try:
             while self.ready():
-                callback = next((c for c in self._callbacks or () if c.pending), None)
-                if callback is None:
+                due = [callback for callback in self._callbacks or () if callback.pending]
+                if not due:
                     return
-                callback.pending = False
-                error = self.exception
-                if error is not None and callback.on_error:
-                    callback.run(error)
-                elif error is None and not callback.on_error:
-                    callback.run(self._rows_for_callback())
+                for callback in due:
+                    callback.pending = False
+                error, rows = self._outcome()  # before any callback asks for the next page
+                for callback in due:
+                    if callback.on_error == (error is not None):
+                        callback.run(rows if error is None else error)
         finally:
             self._running = False
 
-    def _rows_for_callback(self) -> Any:
-        result = self.get(False)
-        return result.current_rows if result._page.has_rows else None
+    def _outcome(self) -> tuple[BaseException | None, Any]:
+        """The error, or the page's rows as callbacks get them; what the rows cannot be made from is an error too."""
+        if self.exception is not None:
+            return self.exception, None
+        try:
+            page = AsyncResult.get(self, False)
+            return None, page.all() if page.has_rows else None
+        except Exception as error:
+            return error, None
 
     # -- about the request --------------------------------------------------------------------------------------------
 
