@@ -7,7 +7,7 @@ lost connection, a re-prepare) goes to a spawned greenlet that owns the rest of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -168,7 +168,7 @@ class Execution(Request):
     def on_frame(self, frame: Frame, connection: Connection) -> None:
         """Another answer has come: an error, a prepared statement, a schema change."""
         if not self.done:
-            self.session._spawn(self._handle, frame, connection)
+            self._decide(self._handle, frame, connection)
 
     def on_timeout(self, connection: Connection) -> None:
         """No answer within the request's time."""
@@ -181,7 +181,7 @@ class Execution(Request):
         if self.session.is_shutdown:
             self._fail(self._lost(cause))
         else:
-            self.session._spawn(self._handle_loss, connection, cause)
+            self._decide(self._handle_loss, cause)
 
     def expire(self) -> None:
         """The deadline has passed, in flight or waiting for room; in the hub."""
@@ -229,21 +229,32 @@ class Execution(Request):
 
     # -- the cold path: a greenlet of the request's own ----------------------------------------------------------------
 
-    def _handle(self, frame: Frame, connection: Connection) -> None:
+    def _decide(self, work: Callable[..., None], *args: Any) -> None:
+        """Go on in a greenlet of the request's own; whatever becomes of that greenlet, the request ends."""
+        self.session._spawn(self._run, work, *args).rawlink(self._decided)
+
+    def _run(self, work: Callable[..., None], *args: Any) -> None:
         try:
-            message = responses.decode(
-                frame.opcode, frame.flags, frame.body, frame.version, self.session.cluster._user_types
-            )
-            if isinstance(message, ErrorMessage):
-                self._handle_error(message, connection)
-            else:
-                if message.trace_id is not None:
-                    self.trace_ids.append(message.trace_id)
-                if message.warnings:
-                    self.session._log_warnings(message.warnings, self.resolved.statement)
-                self._finish(self.session._message_received(self, message))
-        except BaseException as error:
-            self._end_by(error)
+            work(*args)
+        except Exception as error:
+            self._fail(error)
+
+    def _decided(self, greenlet: Any) -> None:
+        if greenlet.value is not None or not greenlet.successful():  # killed, perhaps before it began
+            self._fail(ConnectionShutdown("the driver was shut down while the request was being tried again", self.host))
+
+    def _handle(self, frame: Frame, connection: Connection) -> None:
+        message = responses.decode(
+            frame.opcode, frame.flags, frame.body, frame.version, self.session.cluster._user_types
+        )
+        if isinstance(message, ErrorMessage):
+            self._handle_error(message, connection)
+            return
+        if message.trace_id is not None:
+            self.trace_ids.append(message.trace_id)
+        if message.warnings:
+            self.session._log_warnings(message.warnings, self.resolved.statement)
+        self._finish(self.session._message_received(self, message))
 
     def _handle_error(self, error: ErrorMessage, connection: Connection) -> None:
         if isinstance(error, PreparedQueryNotFound) and self.resolved.prepares(error.info):
@@ -282,28 +293,17 @@ class Execution(Request):
         lost.__cause__ = cause
         return lost
 
-    def _handle_loss(self, connection: Connection, cause: BaseException) -> None:
-        try:
-            lost = self._lost(cause)
-            self.errors[self.host] = lost
-            verdict, _ = judge(lost, self.resolved, self.retries)
-            self.retries += 1
-            if verdict is Verdict.RETHROW:
-                self._fail(lost)
-            elif verdict is Verdict.IGNORE:
-                self._finish(Page.void())
-            else:
-                self._next()
-        except BaseException as error:
-            self._end_by(error)
-
-    def _end_by(self, error: BaseException) -> None:
-        """The cold path itself has failed, or its greenlet was killed."""
-        if isinstance(error, Exception):
-            self._fail(error)
-            return
-        self._fail(ConnectionShutdown("the driver was shut down while the request was being tried again", self.host))
-        raise error
+    def _handle_loss(self, cause: BaseException) -> None:
+        lost = self._lost(cause)
+        self.errors[self.host] = lost
+        verdict, _ = judge(lost, self.resolved, self.retries)
+        self.retries += 1
+        if verdict is Verdict.RETHROW:
+            self._fail(lost)
+        elif verdict is Verdict.IGNORE:
+            self._finish(Page.void())
+        else:
+            self._next()
 
     # -- further pages ------------------------------------------------------------------------------------------------
 
