@@ -118,7 +118,8 @@ class Scheduler:
     def _fire(self) -> None:
         self._disarm()
         now = monotonic()
-        while self._heap and (self._heap[0][0] <= now or not self._heap[0][2].pending):
+        newest = next(self._order)  # what callbacks add waits for the next turn of the hub, even if it is due
+        while self._heap and self._heap[0][1] < newest and (self._heap[0][0] <= now or not self._heap[0][2].pending):
             timer = heapq.heappop(self._heap)[2]
             callback, args = timer._take()
             if callback is None:
