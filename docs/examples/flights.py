@@ -19,6 +19,7 @@ import click
 import gevent
 from flights_data import FLIGHTS, WEATHER, DataError, Row, checksum, column_names, read_data
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -217,7 +218,7 @@ def main(host: str | None, limit: int | None, greenlets: int, reads: int) -> Non
             scan(session, flights)
             worst_days(session, flights)
     except FAILURES as error:
-        console.print(f"[bold red]Failed:[/] {type(error).__name__}: {error}", highlight=False)
+        console.print(f"[bold red]Failed:[/] {type(error).__name__}: {escape(str(error))}", highlight=False)
         sys.exit(1)
     console.print(f"[bold green]All answers are right.[/] Everything took {time.perf_counter() - started:.0f} s.")
 
