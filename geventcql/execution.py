@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.event import AsyncResult
 
-from geventcql.cython.wire import Frame, Page, Request, least_loaded
+from geventcql.cython.wire import Frame, Page, Request
 from geventcql.errors import (
     ConnectionException,
     ConnectionShutdown,
@@ -76,11 +76,8 @@ class Execution(Request):
         self.sink = sink
         try:
             pool = self.session._router.first(self)
-            if pool is not None:
-                connection = least_loaded(pool.connections)
-                if connection is not None and self.send_on(connection, pool.host):
-                    return
-            self._next()
+            if pool is None or not self.try_pool(pool):
+                self._next()
         except BaseException as error:
             self._orphan()
             self.done = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geventcql.cython.wire import Page, RequestTemplate
+from geventcql.cython.wire import Page, Recipe, RequestTemplate
 from geventcql.errors import DecodeError, UnsupportedOperation
 from geventcql.policies import DCAwareRoundRobinPolicy, RoundRobinPolicy, TokenAwarePolicy
 from geventcql.protocol import requests
@@ -49,7 +49,7 @@ class RequestOptions(NamedTuple):
     custom_payload: Mapping[str, bytes | None] | None = None
 
 
-class Resolved:
+class Resolved(Recipe):
     """Everything about a request but its values.
 
     :param session: whose settings it follows
@@ -60,7 +60,7 @@ class Resolved:
 
     __slots__ = (
         "_session", "consistency", "encoder", "is_idempotent", "options", "plain_policy", "policy", "pool_keyspace",
-        "prepared", "profile", "reader", "retry_policy", "routing_keyspace", "statement", "template", "timeout", "timestamped",
+        "prepared", "profile", "retry_policy", "routing_keyspace", "statement", "timeout", "timestamped",
     )  # fmt: skip
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from geventcql.cython.wire import Page
+from geventcql.cython.wire import Page, PageView
 from geventcql.errors import QueryExhausted
 
 if TYPE_CHECKING:
@@ -23,18 +23,15 @@ __all__ = ["ResultSet"]
 SLICE_ROWS = 1000
 
 
-class ResultSet:
+class ResultSet(PageView):
     """The rows of a request: those of the page that came, then of the pages after it (``cassandra.cluster.ResultSet``).
 
     Iteration asks for each next page while the one before is being read. Iterating again begins with the current page.
     """
 
-    _iterator: Iterator[Any] | None = None
-    _listed: list[Any] | None = None
-
-    def __init__(self, response_future: ResponseFuture, page: Page) -> None:
-        self.response_future = response_future
-        self._page = page
+    response_future: ResponseFuture
+    _iterator: Iterator[Any] | None
+    _listed: list[Any] | None
 
     # -- the current page ---------------------------------------------------------------------------------------------
 
@@ -65,12 +62,6 @@ class ResultSet:
     def paging_state(self) -> bytes | None:
         """Opaque bytes that a later ``execute(..., paging_state=...)`` goes on from; None behind the last page."""
         return self._page.paging_state
-
-    def one(self) -> Any:
-        """The first row of the current page, or None; never asks for another page."""
-        if self._listed is not None:
-            return self._listed[0] if self._listed else None
-        return self._page.first()
 
     def all(self) -> list[Any]:
         """All rows of this page and of those behind it, as a list."""

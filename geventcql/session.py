@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent.event import AsyncResult
 from gevent.exceptions import BlockingSwitchOutError
 from greenlet import getcurrent
 
@@ -32,7 +33,7 @@ from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.routing import Router
 from geventcql.timestamps import MonotonicTimestampGenerator
-from geventcql.waiting import Waker, thread_id
+from geventcql.waiting import Waker, park, thread_id
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 log = logging.getLogger(__name__)
+
+get_outcome = AsyncResult.get
+"""What a future holds: the Page, or its error raised."""
 
 _SETTINGS = frozenset(
     ("default_consistency_level", "default_fetch_size", "default_serial_consistency_level", "default_timeout", "keyspace",
@@ -122,17 +126,19 @@ class Session:
         :raises Busy: too many requests are waiting for a connection with room
         :raises DriverException: the server's error, by its class
         """
-        self._check_wait()
+        if thread_id() != self._thread or getcurrent() is self._hub:
+            self._check_wait()
         if type(query) is str and keyspaces.is_use(query):
             return self._use(query)
         future = self.execute_async(
             query, parameters, trace, custom_payload, timeout, execution_profile, paging_state, host, execute_as
         )
         try:
-            return future.result()
-        except BaseException:
-            future._execution.cancel()  # of a greenlet that was killed or timed out; harmless after an error
+            park(future, self._hub)
+        except BaseException:  # a kill or a Timeout: nobody will ask for this answer any more
+            future._execution.cancel()
             raise
+        return ResultSet(future, get_outcome(future))
 
     def execute_async(
         self,
@@ -171,7 +177,7 @@ class Session:
             self,
             resolved,
             values,
-            self._timestamp() if resolved.timestamped else 0,
+            self.timestamp_generator() if resolved.timestamped else 0,
             resolved.timeout if timeout is NOT_SET else timeout,
             host,
         )

@@ -6,14 +6,15 @@ Layer: model. A generator is called once per request, in the greenlet that execu
 from __future__ import annotations
 
 import logging
-from time import time_ns
+
+from geventcql.cython.wire import MicrosecondClock
 
 __all__ = ["MonotonicTimestampGenerator"]
 
 log = logging.getLogger(__name__)
 
 
-class MonotonicTimestampGenerator:
+class MonotonicTimestampGenerator(MicrosecondClock):
     """Gives microseconds since 1970, each greater than the one before (`cassandra.timestamps`).
 
     Where the clock stands still or was set back, it counts up by one microsecond from the last value; then it warns,
@@ -23,20 +24,13 @@ class MonotonicTimestampGenerator:
     Nothing between reading and writing `last` can switch greenlets, so it needs no lock within one hub.
     """
 
+    last: int
+
     def __init__(self, warn_on_drift: bool = True, warning_threshold: float = 1, warning_interval: float = 1) -> None:
         self.warn_on_drift = warn_on_drift
         self.warning_threshold = warning_threshold
         self.warning_interval = warning_interval
-        self.last = 0
         self._last_warn = 0
-
-    def __call__(self) -> int:
-        """The next timestamp."""
-        now = time_ns() // 1000
-        if now > self.last:
-            self.last = now
-            return now
-        return self._drift(now)
 
     def _drift(self, now: int) -> int:
         stamp = self.last = self.last + 1

@@ -7,13 +7,14 @@ name, so a wake that was under way finds nobody and nothing is ever switched to 
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.monkey import get_original
 from greenlet import getcurrent
+
+from geventcql.cython.wire import WakeQueue
 
 __all__ = ["Waker", "park", "thread_id"]
 
@@ -24,16 +25,10 @@ thread_id = get_original("_thread", "get_ident")
 WAKES_PER_CALLBACK = 50
 
 
-class Waker:
+class Waker(WakeQueue):
     """Wakes parked greenlets of one hub, in the order in which their futures ended."""
 
     _wakers: WeakKeyDictionary[Any, Waker] = WeakKeyDictionary()
-
-    def __init__(self, hub: Any) -> None:
-        self._run_callback = hub.loop.run_callback
-        self._handle_error = hub.handle_error
-        self._ended: deque[Any] = deque()
-        self._scheduled = False
 
     @classmethod
     def for_hub(cls, hub: Any = None) -> Waker:
@@ -41,37 +36,15 @@ class Waker:
         hub = hub or gevent.get_hub()
         waker = cls._wakers.get(hub)
         if waker is None:
-            waker = cls._wakers[hub] = cls(hub)
+            waker = cls._wakers[hub] = cls(hub.loop.run_callback, hub.handle_error, WAKES_PER_CALLBACK)
         return waker
-
-    def wake(self, future: Any) -> None:
-        """Wake the greenlet parked on ``future``, if it still is when the hub comes to it."""
-        self._ended.append(future)
-        if not self._scheduled:
-            self._scheduled = True
-            self._run_callback(self._run)
-
-    def _run(self) -> None:
-        ended = self._ended
-        for _ in range(min(len(ended), WAKES_PER_CALLBACK)):
-            waiter = ended.popleft()._waiter
-            if waiter is not None:
-                try:
-                    waiter.switch()
-                except BaseException as error:  # a raw greenlet that ends by an error throws it at whoever switched
-                    self._handle_error(waiter, type(error), error, error.__traceback__)
-        if ended:
-            self._run_callback(self._run)
-        else:
-            self._scheduled = False
 
 
 def park(future: Any, hub: Any) -> None:
     """Wait in the calling greenlet until ``future`` is ready; the caller has checked that nobody else is parked on it."""
     future._waiter = getcurrent()
-    switch, ready = hub.switch, future.ready
     try:
-        while not ready():
-            switch()
+        while not future.ready():
+            hub.switch()
     finally:
         future._waiter = None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geventcql import timestamps
+from geventcql.cython import wire
 from geventcql.timestamps import MonotonicTimestampGenerator
 
 
@@ -18,7 +18,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, now: int) -> None:
         self.now = now
-        monkeypatch.setattr(timestamps, "time_ns", lambda: self.now * 1000 + 999)
+        monkeypatch.setattr(wire, "time_ns", lambda: self.now * 1000 + 999)
 
 
 def test_follows_the_clock_and_counts_up_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ cdef class RowDecoder:
                 raise TypeError(f"{row_class!r} is no subclass of tuple")
             if len(getattr(row_class, "_fields", self.names)) != width:
                 raise ValueError(f"{row_class!r} for {width} columns")
-        if not 0 <= pos <= size or not 0 <= count * 4 * width <= size - pos or count < 0 or count > size:
+        if not 0 <= pos <= size or not 0 <= count <= size or count * 4 * width > size - pos:
             raise DecodeError(self.names[0] if width else "", self.types[0].name if width else "", None,
                               f"{count} rows of {width} columns in {size - pos} bytes")
         p = PyBytes_AS_STRING(body) + pos

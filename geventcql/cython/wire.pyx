@@ -18,7 +18,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
 import uuid
-from time import monotonic
+from collections import deque
+from time import monotonic, time_ns
 from zlib import crc32
 
 from geventcql.cython.codecs import RowDecoder, read_columns, skip_columns

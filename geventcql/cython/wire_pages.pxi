@@ -173,7 +173,7 @@ cdef class Page:
         """
         return self.guarded(most if self.by_slices else self.left_at_most(), True)
 
-    def first(self) -> object:
+    cpdef object first(self):
         """The first row, or None."""
         if self.kind != KIND_ROWS:
             return None
@@ -182,7 +182,7 @@ cdef class Page:
             rows = self.guarded(1, True) if self.by_slices else self.all()
         return rows[0] if len(rows) else None
 
-    def all(self) -> object:
+    cpdef object all(self):
         """All rows: a list, or whatever an application's own row factory returns; [] for a void result."""
         if self.kind != KIND_ROWS:
             return []
@@ -273,6 +273,28 @@ cdef class Page:
         if self.kind == KIND_VOID:
             return "<Page void>"
         return f"<Page {self.column_count} columns, {len(self.body)} bytes{', more' if self.paging_state else ''}>"
+
+
+cdef class PageView:
+    """A request's rows as an application sees them, as far as the current page goes: the hot half of
+    :class:`geventcql.resultset.ResultSet`.
+    """
+
+    cdef public object response_future
+    """The future that this is the result of."""
+    cdef public Page _page
+    cdef public object _iterator
+    cdef public list _listed
+
+    def __init__(self, response_future, Page page not None):
+        self.response_future = response_future
+        self._page = page
+
+    def one(self) -> object:
+        """The first row of the current page, or None; never asks for another page."""
+        if self._listed is not None:
+            return self._listed[0] if self._listed else None
+        return self._page.first()
 
 
 cdef object new_page(int version, int flags, bytes body, RowReader reader):

@@ -156,7 +156,7 @@ cdef class Sender:
         return stream
 
 
-def least_loaded(list connections not None) -> object:
+cpdef object least_loaded(list connections):
     """The :class:`Sender` that has fewest requests in flight among the usable ones, suspect ones last; None if there is none.
     """
     cdef Sender best = None
@@ -172,6 +172,15 @@ def least_loaded(list connections not None) -> object:
     return best
 
 
+cdef class Recipe:
+    """What requests of one statement and profile have in common, as far as their bytes are concerned: the hot half of
+    :class:`geventcql.resolve.Resolved`.
+    """
+
+    cdef public RequestTemplate template
+    cdef public RowReader reader
+
+
 cdef class Request:
     """What one request is while it is under way: the hot half of :class:`geventcql.execution.Execution`.
 
@@ -179,7 +188,7 @@ cdef class Request:
     is not that simple goes to the subclass.
 
     :param session: whose request it is
-    :param resolved: statement and profile, resolved; has ``template`` and ``reader``
+    :param resolved: statement and profile, resolved
     :param values: the encoded values, which all attempts reuse
     :param timestamp: the client's timestamp, microseconds, drawn once
     :param timeout: seconds for the request as a whole; None for no limit
@@ -187,7 +196,7 @@ cdef class Request:
     """
 
     cdef readonly object session
-    cdef public object resolved
+    cdef public Recipe resolved
     cdef readonly bytes values
     cdef readonly int64_t timestamp
     cdef readonly object timeout
@@ -206,7 +215,7 @@ cdef class Request:
     cdef public int attempts
     cdef public int retries
 
-    def __init__(self, session, resolved, bytes values not None, int64_t timestamp, timeout, host=None):
+    def __init__(self, session, Recipe resolved not None, bytes values not None, int64_t timestamp, timeout, host=None):
         self.session = session
         self.resolved = resolved
         self.values = values
@@ -217,12 +226,20 @@ cdef class Request:
         self.deadline = NEVER if timeout is None else self.started + <double> timeout
         self.stream = -1
 
+    cpdef bint try_pool(self, pool) except -1:
+        """Try to send on the least loaded connection of a pool.
+
+        :returns: False if none has room
+        """
+        connection = least_loaded(pool.connections)
+        return connection is not None and self.send_on(connection, pool.host)
+
     cpdef bint send_on(self, Sender connection, host) except -1:
         """Try to send on ``connection``, which leads to ``host``.
 
         :returns: False if it has no room
         """
-        resolved = self.resolved
+        cdef Recipe resolved = self.resolved
         cdef int stream = connection.send(
             self, resolved.template, self.values, self.timestamp, resolved.reader, self.deadline)
         if stream < 0:
@@ -253,6 +270,66 @@ cdef class Request:
 
     def on_announcement(self, Page page) -> None:
         """The page brings more than rows: changed metadata, a trace id or warnings; in the reader."""
+
+
+cdef class WakeQueue:
+    """Futures that have ended while a greenlet was parked on them; one callback of the hub wakes those greenlets.
+
+    :param schedule: ``schedule(callback)`` has the hub call ``callback()`` soon
+    :param handle_error: ``handle_error(context, type, value, traceback)``, the hub's
+    :param most: how many greenlets are woken before the hub looks at its watchers again
+    """
+
+    cdef object schedule
+    cdef object handle_error
+    cdef object ended
+    cdef bint scheduled
+    cdef int most
+
+    def __init__(self, schedule, handle_error, int most):
+        self.schedule = schedule
+        self.handle_error = handle_error
+        self.most = most
+        self.ended = deque()
+
+    def wake(self, future) -> None:
+        """Wake the greenlet parked on ``future``, if it still is when the hub comes to it."""
+        self.ended.append(future)
+        if not self.scheduled:
+            self.scheduled = True
+            self.schedule(self._run)
+
+    def _run(self) -> None:
+        cdef object ended = self.ended
+        cdef int n
+        for n in range(min(len(ended), self.most)):
+            waiter = ended.popleft()._waiter
+            if waiter is not None:
+                try:
+                    waiter.switch()
+                except BaseException as error:  # a raw greenlet that ends by an error throws it at whoever switched
+                    self.handle_error(waiter, type(error), error, error.__traceback__)
+        if ended:
+            self.schedule(self._run)
+        else:
+            self.scheduled = False
+
+
+cdef class MicrosecondClock:
+    """Microseconds since 1970, each value greater than the one before: the hot half of
+    :class:`geventcql.timestamps.MonotonicTimestampGenerator`.
+    """
+
+    cdef public int64_t last
+    """The value given last."""
+
+    def __call__(self) -> int:
+        """The next value."""
+        cdef int64_t now = <int64_t> time_ns() // 1000
+        if now > self.last:
+            self.last = now
+            return now
+        return self._drift(now)
 
 
 cdef bytes plain_segment(const uint8_t* payload, Py_ssize_t n, bint self_contained):
