@@ -8,10 +8,8 @@ The names and the behaviour are those of `cassandra.util`. The decoders of `geve
 
 from __future__ import annotations
 
-import calendar
 import datetime
 import os
-import pickle
 import re
 import uuid
 from bisect import bisect_left
@@ -77,7 +75,8 @@ def uuid_from_time(
     random if None. ValueError if `clock_seq` or `node` is larger.
     """
     if isinstance(time_arg, datetime.datetime):
-        microseconds = calendar.timegm(time_arg.utctimetuple()) * 1_000_000 + time_arg.microsecond
+        naive = time_arg.replace(tzinfo=None) - (time_arg.utcoffset() or datetime.timedelta())
+        microseconds = (naive - DATETIME_EPOC) // datetime.timedelta(microseconds=1)
     else:
         microseconds = int(time_arg * 1e6)
     intervals = microseconds * 10 + _UUID_EPOCH_INTERVALS
@@ -365,6 +364,8 @@ class OrderedMap(Mapping[Any, Any]):
             raise KeyError(str(key)) from None
 
     def _serialize_key(self, key: Any) -> bytes | None:
+        import pickle  # only maps that applications make by hand come here: not worth its time at every import
+
         return pickle.dumps(key)
 
 
@@ -415,7 +416,7 @@ class Time:
     HOUR = 60 * MINUTE
     DAY = 24 * HOUR
 
-    _TEXT = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?", re.ASCII)
+    _TEXT = r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,9}))?"
 
     def __init__(self, value: int | datetime.time | str) -> None:
         if isinstance(value, int):
@@ -425,7 +426,7 @@ class Time:
         elif isinstance(value, datetime.time):
             self._set(value.hour, value.minute, value.second, value.microsecond * Time.MICRO)
         elif isinstance(value, str):
-            match = Time._TEXT.fullmatch(value.strip())
+            match = re.fullmatch(Time._TEXT, value.strip(), re.ASCII)
             if match is None or int(match[1]) > 23 or int(match[2]) > 59 or int(match[3]) > 59:
                 raise ValueError(f"can't interpret {value!r} as a time")
             self._set(int(match[1]), int(match[2]), int(match[3]), int((match[4] or "").ljust(9, "0")))
@@ -619,12 +620,10 @@ class Version:
     ignored.
     """
 
-    _TEXT = re.compile(
-        r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[~\-](\w[.\w]*(?:-\w[.\w]*)*))?(?:\+[.\w]+)?", re.ASCII
-    )
+    _TEXT = r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:[~\-](\w[.\w]*(?:-\w[.\w]*)*))?(?:\+[.\w]+)?"
 
     def __init__(self, version: str) -> None:
-        match = Version._TEXT.fullmatch(version)
+        match = re.fullmatch(Version._TEXT, version, re.ASCII)
         if match is None:
             raise ValueError(f"Version string {version} did not match expected format")
         self._version = version
