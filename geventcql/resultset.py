@@ -180,5 +180,6 @@ def _slices_of(page: Page) -> Iterator[Any]:
             if given:
                 gevent.sleep(0)
             rows = page.more_rows(SLICE_ROWS)
-        yield rows if given == 0 and page.finished else rows[given:]
-        given = len(rows)
+        part = rows if given == 0 and page.finished else rows[given:]
+        given += len(part)  # before anybody else gets to look at this page
+        yield part

@@ -94,8 +94,16 @@ cdef class RowReader:
                 self.row_class = self.factory(decoder.names)
                 self.class_of = decoder
             return page.decode(most, self.row_class)
+        cdef Py_ssize_t pos = page.pos, left = page.left
         rows = page.decode(most, None)
-        return rows if self.kind == AS_TUPLES else self.factory(decoder.names, rows)
+        if self.kind == AS_TUPLES:
+            return rows
+        try:
+            made = self.factory(decoder.names, rows)
+        except BaseException:
+            page.pos, page.left = pos, left  # nothing has been made of these rows
+            raise
+        return list(made) if hasattr(made, "__next__") else made  # an iterator could be read only once
 
 
 cdef class Page:
@@ -177,10 +185,10 @@ cdef class Page:
         """The first row, or None."""
         if self.kind != KIND_ROWS:
             return None
-        rows = self.made
-        if rows is None:
-            rows = self.guarded(1, True) if self.by_slices else self.all()
-        return rows[0] if len(rows) else None
+        if not self.by_slices:
+            return next(iter(self.all()), None)  # of an application's own kind, which may have neither length nor index
+        rows = self.made if self.made is not None else self.guarded(1, True)
+        return rows[0] if rows else None
 
     cpdef object all(self):
         """All rows: a list, or whatever an application's own row factory returns; [] for a void result."""
