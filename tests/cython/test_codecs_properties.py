@@ -14,7 +14,7 @@ from geventcql.errors import DecodeError, FrameError
 from tests.cython import codecvalues as cv
 from tests.support import refcodec
 
-EXAMPLES = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 typed_values = cv.types().flatmap(lambda cql_type: st.tuples(st.just(cql_type), cv.values(cql_type)))
 
