@@ -87,7 +87,8 @@ class Resolved(Recipe):
         self.pool_keyspace = self._pool_keyspace()
         metadata_id, decoder = (None, None) if self.prepared is None else self.prepared.result
         self.template = self._build(metadata_id, decoder is not None)  # id and decoder: one pair, pinned with the frame
-        self.reader = row_reader(session._row_factory(profile), session.cluster._decoders, decoder)
+        factory, handler = session._row_factory(profile), session.client_protocol_handler
+        self.reader = row_reader(factory, session.cluster._decoders, decoder, handler)
 
     def _routing_keyspace(self) -> str | None:
         """Where token awareness looks the replicas up."""

@@ -26,6 +26,7 @@ from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile
 from geventcql.protocol import requests
 from geventcql.protocol.constants import ConsistencyLevel, Opcode, ProtocolVersion
+from geventcql.protocol.handler import ProtocolHandler
 from geventcql.protocol.responses import Prepared, SchemaChange, SetKeyspace
 from geventcql.query import PreparedStatement, SimpleStatement
 from geventcql.resolve import Resolved, resolve, with_parameters
@@ -46,7 +47,7 @@ get_outcome = AsyncResult.get
 """What a future holds: the Page, or its error raised."""
 
 _SETTINGS = frozenset(
-    ("default_consistency_level", "default_fetch_size", "default_serial_consistency_level", "default_timeout", "keyspace",
+    ("client_protocol_handler", "default_consistency_level", "default_fetch_size", "default_serial_consistency_level", "default_timeout", "keyspace",
      "row_factory", "timestamp_generator", "use_client_timestamp")
 )  # fmt: skip
 
@@ -56,7 +57,8 @@ class Session:
 
     Attributes that may be set: ``default_timeout`` (seconds), ``default_fetch_size`` (rows per page),
     ``default_consistency_level``, ``default_serial_consistency_level``, ``row_factory`` (of the default profile),
-    ``use_client_timestamp``, ``timestamp_generator``, ``encoder``, ``max_trace_wait`` (seconds).
+    ``use_client_timestamp``, ``timestamp_generator``, ``encoder``, ``max_trace_wait`` (seconds), ``client_protocol_handler``
+    (:class:`~geventcql.protocol.ProtocolHandler`: an application's own decoding of rows).
     """
 
     keyspace: str | None = None
@@ -65,6 +67,7 @@ class Session:
     default_consistency_level: Any = NOT_SET
     default_serial_consistency_level: Any = NOT_SET
     row_factory: Any = NOT_SET
+    client_protocol_handler: ProtocolHandler | None = None
     use_client_timestamp = True
     max_trace_wait = 2.0
 
@@ -375,7 +378,12 @@ class Session:
         self._init_listeners.remove((fn, args, kwargs))
 
     def user_type_registered(self, keyspace: str, user_type: str, klass: type) -> None:
-        """A class was registered for a user type: statements are to be prepared anew to use it."""
+        """A class was registered for a user type: statements are to be prepared anew to use it. Waits.
+
+        :raises UserTypeDoesNotExist: there is no such type
+        """
+        field_names = self.cluster._control.user_type_fields(keyspace, user_type)
+        self.encoder.mapping[klass] = self.encoder.user_type_writer(field_names)
         self._reshape()
 
     # -- state --------------------------------------------------------------------------------------------------------

@@ -58,10 +58,11 @@ cdef object page_error(str reason):
 
 
 cdef enum:
-    BY_PAGE = 0      # an application's own factory: it gets a page whole, and what it returns need not be a list
-    BY_SLICES = 1    # a factory that may be given a page in parts
-    AS_TUPLES = 2
-    AS_CLASS = 3     # rows are instances of a tuple subclass, made by the decoder itself
+    BY_HANDLER = 0   # an application's own decoding: it gets the Page and its decoder
+    BY_PAGE = 1      # an application's own factory: it gets a page whole, and what it returns need not be a list
+    BY_SLICES = 2    # a factory that may be given a page in parts
+    AS_TUPLES = 3
+    AS_CLASS = 4     # rows are instances of a tuple subclass, made by the decoder itself
 
 
 cdef class RowReader:
@@ -70,7 +71,7 @@ cdef class RowReader:
 
     :param factory: ``factory(column_names, rows)``
     :param kind: 'tuples', 'class' (``factory(column_names)`` gives a tuple subclass), 'slices' or 'page' (the factory makes
-        the rows, of parts of a page or of whole pages only)
+        the rows, of parts of a page or of whole pages only), 'handler' (``factory(page, decoder)`` does it all)
     :param cache: ``cache(body, offset, flags, columns)`` gives the decoder for metadata in a body and the offset behind it
     :param decoder: for bodies without metadata; None if there is none
     """
@@ -84,7 +85,7 @@ cdef class RowReader:
 
     def __init__(self, factory, str kind, cache, decoder=None):
         self.factory = factory
-        self.kind = {"page": BY_PAGE, "slices": BY_SLICES, "tuples": AS_TUPLES, "class": AS_CLASS}[kind]
+        self.kind = {"handler": BY_HANDLER, "page": BY_PAGE, "slices": BY_SLICES, "tuples": AS_TUPLES, "class": AS_CLASS}[kind]
         self.cache = cache
         self.decoder = decoder
 
@@ -94,6 +95,10 @@ cdef class RowReader:
                 self.row_class = self.factory(decoder.names)
                 self.class_of = decoder
             return page.decode(most, self.row_class)
+        if self.kind == BY_HANDLER:
+            made = self.factory(page, decoder)
+            page.left = 0
+            return made
         cdef Py_ssize_t pos = page.pos, left = page.left
         rows = page.decode(most, None)
         if self.kind == AS_TUPLES:
@@ -132,6 +137,7 @@ cdef class Page:
     """Where it came from, for errors."""
     cdef Py_ssize_t pos
     cdef Py_ssize_t left
+    cdef Py_ssize_t total
     cdef object found          # the decoder of this body
     cdef object made           # the rows so far, or what the application's factory returned
     cdef object error
@@ -152,7 +158,18 @@ cdef class Page:
     @property
     def by_slices(self) -> bool:
         """Whether :meth:`more_rows` may be asked for part of the page."""
-        return self.reader is None or self.reader.kind != BY_PAGE
+        return self.reader is None or self.reader.kind > BY_PAGE
+
+    @property
+    def rows_offset(self) -> int:
+        """Where in the body the next row begins; known once :meth:`decoder` has been asked for."""
+        return self.pos
+
+    @property
+    def row_count(self) -> int:
+        """How many rows the page has."""
+        self.decoder()
+        return self.total
 
     @property
     def decoded(self) -> object:
@@ -274,6 +291,7 @@ cdef class Page:
         if self.column_count == 0 and self.left > 0:
             raise page_error(f"the answer claims {self.left} rows without columns")
         self.pos = c.pos
+        self.total = self.left
         self.found = decoder
         return 0
 

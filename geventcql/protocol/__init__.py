@@ -40,6 +40,7 @@ from geventcql.protocol.constants import (
     RESULT_KIND_SET_KEYSPACE,
     RESULT_KIND_VOID,
 )
+from geventcql.protocol.handler import ProtocolHandler
 
 __all__ = [
     "RESULT_KIND_PREPARED",
@@ -62,6 +63,7 @@ __all__ = [
     "OverloadedErrorMessage",
     "PreparedQueryNotFound",
     "ProtocolException",
+    "ProtocolHandler",
     "ReadFailureMessage",
     "ReadTimeoutErrorMessage",
     "RequestExecutionException",

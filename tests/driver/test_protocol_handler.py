@@ -1,0 +1,62 @@
+"""An application's own decoding of result bodies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geventcql.cluster import Cluster
+from geventcql.protocol import ProtocolHandler
+from tests.support.fakenode import FakeNode, Rows
+
+COLUMNS = [("k", "int"), ("v", "text")]
+
+
+class RawBytes(ProtocolHandler):
+    def rows(self, page: Any, decoder: Any, row_factory: Any) -> Any:
+        return [page.body[page.rows_offset :]]
+
+
+class Upper(ProtocolHandler):
+    def rows(self, page: Any, decoder: Any, row_factory: Any) -> Any:
+        return [row._replace(v=row.v.upper()) for row in super().rows(page, decoder, row_factory)]
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_replaces_the_decoding(version: int) -> None:
+    with FakeNode() as node, Cluster([("127.0.0.1", node.port)], protocol_version=version) as cluster:
+        node.on("SELECT k, v FROM t", rows=COLUMNS, data=[(1, "a"), (2, "b")])
+        node.prepare("SELECT k, v FROM t WHERE k=?", binds=[("k", "int")], columns=COLUMNS)
+        node.on("SELECT k, v FROM t WHERE k=?", Rows(COLUMNS, [(7, "seven")]))
+        session = cluster.connect()
+        prepared = session.prepare("SELECT k, v FROM t WHERE k=?")
+        assert session.execute(prepared, (7,)).one() == (7, "seven")
+
+        session.client_protocol_handler = Upper()
+        assert list(session.execute("SELECT k, v FROM t")) == [(1, "A"), (2, "B")]
+        assert session.execute(prepared, (7,)).one().v == "SEVEN"
+        assert session.execute(prepared, (7,)).column_names == ["k", "v"]
+
+        session.client_protocol_handler = RawBytes()
+        cell = b"\x00\x00\x00\x04"
+        assert session.execute(prepared, (7,)).current_rows == [cell + b"\x00\x00\x00\x07" + b"\x00\x00\x00\x05seven"]
+
+        session.client_protocol_handler = None
+        assert session.execute(prepared, (7,)).one() == (7, "seven")
+
+
+def test_an_error_of_the_handler_reaches_whoever_looks_at_the_rows() -> None:
+    class Broken(ProtocolHandler):
+        def rows(self, page: Any, decoder: Any, row_factory: Any) -> Any:
+            raise LookupError("no")
+
+    with FakeNode() as node, Cluster([("127.0.0.1", node.port)]) as cluster:
+        node.on("SELECT k, v FROM t", rows=COLUMNS, data=[(1, "a")])
+        session = cluster.connect()
+        session.client_protocol_handler = Broken()
+        result = session.execute("SELECT k, v FROM t")
+        for _ in range(2):
+            with pytest.raises(LookupError, match="no"):
+                result.all()
+        assert session.execute("SELECT k, v FROM t").column_names == ["k", "v"]
