@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 MAX_TURN_FRAMES = 256
 MAX_TURN_BYTES = 1024 * 1024
 MAX_TURN_SECONDS = 0.002
+# Seconds. Not 0: the hub runs what sleeps for 0 again and again, for 5 ms and more, before it looks at sockets and timers.
+A_TURN = 1e-9
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 # Timers of requests are not armed closer together than this: one pass ends all that are due.
 DEADLINE_GRAIN = 0.001
@@ -171,8 +173,11 @@ class Connection(Sender):
         :raises ConnectionShutdown: the connection was lost meanwhile
         """
         call = Call()
-        self.start_call(call, opcode, body, timeout)
-        reply = call.get()
+        stream = self.start_call(call, opcode, body, timeout)
+        try:
+            reply = call.get()
+        finally:  # whoever is killed here waits no longer; after a reply this does nothing
+            self.orphan(stream, call)
         if type(reply) is Page:
             return reply
         message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version)
@@ -202,8 +207,14 @@ class Connection(Sender):
         return True
 
     def orphan(self, stream: int, target: Target) -> bool:
-        """Nobody waits for this request any more; its stream id is kept until the reply comes."""
-        return self.table.orphan(stream, target)
+        """Nobody waits for this request any more; its stream id is kept until the reply comes.
+
+        :returns: False if the request has ended already
+        """
+        done = self.table.orphan(stream, target)
+        if done and self.draining:
+            self.close_if_drained()
+        return done
 
     def _flush(self) -> None:
         """Send all that is pending; in the hub, never blocks."""
@@ -282,9 +293,7 @@ class Connection(Sender):
         """The reader greenlet: receives until the connection ends."""
         try:
             self._read_loop()
-        except gevent.GreenletExit:
-            return
-        except BaseException as error:
+        except BaseException as error:  # a kill from outside too: without its reader a connection would look open and be mute
             self.defunct(error)
 
     def _read_loop(self) -> None:
@@ -323,7 +332,7 @@ class Connection(Sender):
                     or received >= MAX_TURN_BYTES
                     or monotonic() - started >= MAX_TURN_SECONDS
                 ):
-                    gevent.sleep(0)
+                    gevent.sleep(A_TURN)
                     if self.closed:
                         return
                     turn, frames, received, started = loop.iteration, 0, 0, monotonic()
@@ -379,9 +388,18 @@ class Connection(Sender):
         if self.table.earliest < NEVER:
             self._arm(max(self.table.earliest, now + DEADLINE_GRAIN))
         for target in due:
-            target.on_timeout(self)
-        if due and self.on_room is not None and not self.closed:
+            self._tell(target.on_timeout, self)
+        if self.draining:
+            self.close_if_drained()
+        elif due and self.on_room is not None and not self.closed:
             self.on_room(self)
+
+    def _tell(self, event: Callable[..., object], *args: Any) -> None:
+        """Tell a target; one that raises is reported, and the others are told all the same."""
+        try:
+            event(*args)
+        except BaseException as error:
+            gevent.get_hub().handle_error(event, type(error), error, error.__traceback__)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -391,7 +409,7 @@ class Connection(Sender):
         self.close_if_drained()
 
     def close_if_drained(self) -> None:
-        if self.draining and not self.table.in_flight and not self.pending and self._unsent is None:
+        if self.draining and not self.table.in_flight:
             self.close()
 
     def drain_socket(self) -> bool:
@@ -425,7 +443,7 @@ class Connection(Sender):
             self._reader.kill(block=False)
         told = cause or ConnectionShutdown(f"connection to {self.endpoint} was closed", self.endpoint)
         for target in self.table.drain():
-            target.on_lost(self, told)
+            self._tell(target.on_lost, self, told)
         on_close, self.on_close, self.on_room, self.on_event = self.on_close, None, None, None
         if on_close is not None:
             on_close(self, cause)
