@@ -29,10 +29,15 @@ if TYPE_CHECKING:
     from geventcql.profiles import ExecutionProfile
     from geventcql.session import Session
 
-# Policies whose plan, when there is one host only, is that host.
-PLAIN = (TokenAwarePolicy, DCAwareRoundRobinPolicy, RoundRobinPolicy)
 
 __all__ = ["RequestOptions", "Resolved", "resolve", "with_parameters"]
+
+
+def _is_plain(policy: Any) -> bool:
+    """Whether it is a built-in policy, whose plan begins where :meth:`geventcql.routing.Router.first` says."""
+    if type(policy) is TokenAwarePolicy:
+        policy = policy._child_policy
+    return type(policy) in (DCAwareRoundRobinPolicy, RoundRobinPolicy)
 
 
 class RequestOptions(NamedTuple):
@@ -60,7 +65,8 @@ class Resolved(Recipe):
 
     __slots__ = (
         "_session", "consistency", "encoder", "is_idempotent", "options", "plain_policy", "policy", "pool_keyspace",
-        "prepared", "profile", "retry_policy", "routing_keyspace", "statement", "timeout", "timestamped",
+        "prepared", "profile", "retry_policy", "routing_keyspace", "statement", "timeout",
+        "timestamped", "token_aware",
     )  # fmt: skip
 
     def __init__(
@@ -82,7 +88,15 @@ class Resolved(Recipe):
         self.is_idempotent = bool(statement.is_idempotent)
         self.retry_policy = statement.retry_policy or profile.retry_policy
         self.policy = profile.load_balancing_policy
-        self.plain_policy = type(self.policy) in PLAIN
+        self.plain_policy = _is_plain(self.policy)
+        self.token_aware = (
+            self.plain_policy
+            and isinstance(self.policy, TokenAwarePolicy)
+            and not self.policy.shuffle_replicas
+            and self.prepared is not None
+            and self.prepared.routing_key_indexes is not None
+            and getattr(statement, "_routing_key", None) is None
+        )
         self.routing_keyspace = self._routing_keyspace()
         self.pool_keyspace = self._pool_keyspace()
         metadata_id, decoder = (None, None) if self.prepared is None else self.prepared.result

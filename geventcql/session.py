@@ -46,10 +46,11 @@ log = logging.getLogger(__name__)
 get_outcome = AsyncResult.get
 """What a future holds: the Page, or its error raised."""
 
+# Statements that were resolved before one of these was set are resolved anew.
 _SETTINGS = frozenset(
-    ("client_protocol_handler", "default_consistency_level", "default_fetch_size", "default_serial_consistency_level", "default_timeout", "keyspace",
-     "row_factory", "timestamp_generator", "use_client_timestamp")
-)  # fmt: skip
+    """client_protocol_handler default_consistency_level default_fetch_size default_serial_consistency_level default_timeout
+    keyspace row_factory timestamp_generator use_client_timestamp""".split()
+)
 
 
 class Session:
