@@ -231,6 +231,7 @@ class Cluster:
         :raises NoHostAvailable: nobody answered; its ``errors`` say why
         :raises AuthenticationFailed: the credentials were refused
         :raises InvalidRequest: there is no such keyspace
+        :raises UserTypeDoesNotExist: a class was registered for a type that is not there
         """
         return self._connect_session(Session, keyspace, wait_for_all_pools)
 
@@ -250,6 +251,8 @@ class Cluster:
             if keyspace is not None:
                 self._enter_keyspace(keyspace)
                 session.keyspace = keyspace
+            for (type_keyspace, user_type), klass in list(self._user_types.items()):
+                session.user_type_registered(type_keyspace, user_type, klass)
         except BaseException:
             if not self.sessions:
                 self._stop()  # a Cluster that nobody got a Session of leaves nothing behind; connect may be tried again
@@ -423,13 +426,16 @@ class Cluster:
                 self._wait_for_pools(self._pool_keyspace(None), all_of_them=True)
 
     def register_user_type(self, keyspace: str, user_type: str, klass: type) -> None:
-        """Have values of a user type read as instances of ``klass``, made with the fields as keyword arguments.
+        """Have values of a user type read as instances of ``klass``, made with the fields as keyword arguments; and
+        instances written as CQL literals in statements that are not prepared. Waits if the Cluster is connected.
 
         Statements that were prepared before keep what they had.
+
+        :raises UserTypeDoesNotExist: there is no such type; if the Cluster is not connected yet, connecting raises it
         """
         self._user_types[(keyspace, user_type)] = klass
         self._decoders.clear()
-        for session in self.sessions:
+        for session in list(self.sessions):
             session.user_type_registered(keyspace, user_type, klass)
 
     # -- the end ------------------------------------------------------------------------------------------------------

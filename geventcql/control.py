@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gevent.lock import RLock
 
 from geventcql.cython.wire import Page
+from geventcql.encoder import cql_quote
 from geventcql.errors import (
     AuthenticationFailed,
     DriverException,
@@ -21,6 +22,7 @@ from geventcql.errors import (
     NoHostAvailable,
     ProtocolVersionUnsupported,
     UnresolvableContactPoints,
+    UserTypeDoesNotExist,
 )
 from geventcql.host import DefaultEndPoint, EndPoint, Host, NodeAddresses
 from geventcql.metadata import KeyspaceMetadata
@@ -176,6 +178,20 @@ class ControlConnection:
             except InvalidRequestException:
                 log.debug("the server has no %s", schema)
         return False
+
+    def user_type_fields(self, keyspace: str, name: str) -> list[str]:
+        """The names of a user type's fields, in order; waits.
+
+        :raises UserTypeDoesNotExist: there is no such type
+        """
+        keyspace_literal, name_literal = cql_quote(keyspace), cql_quote(name)
+        rows = self.query(
+            "SELECT field_names FROM system_schema.types "
+            f"WHERE keyspace_name = {keyspace_literal} AND type_name = {name_literal}"
+        )
+        if not rows:
+            raise UserTypeDoesNotExist(f"keyspace {keyspace} has no user type {name}, or there is no such keyspace")
+        return list(rows[0]["field_names"])
 
     # -- topology -----------------------------------------------------------------------------------------------------
 

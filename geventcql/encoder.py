@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
 
+from geventcql.metadata.names import protect_name
 from geventcql.util import Date, Duration, OrderedMap, OrderedMapSerializedKey, SortedSet, Time
 
 __all__ = ["Encoder", "ValueSequence", "bind_params", "cql_quote"]
@@ -158,6 +159,18 @@ class Encoder:
         """`{a: b, c: d}`."""
         encode = self.cql_encode_all_types
         return "{" + ", ".join(f"{encode(k)}: {encode(v)}" for k, v in val.items()) + "}"
+
+    def user_type_writer(self, field_names: Sequence[str]) -> Callable[[Any], str]:
+        """A function for `mapping` that writes objects as values of a user type, `{field: a, ...}`: their attributes of
+        the names of its fields, NULL for those they lack.
+        """
+        encode = self.cql_encode_all_types
+        fields = [(name, protect_name(name)) for name in field_names]
+
+        def write(val: Any) -> str:
+            return "{" + ", ".join(f"{cql}: {encode(getattr(val, name, None))}" for name, cql in fields) + "}"
+
+        return write
 
     def _join(self, values: Iterable[Any]) -> str:
         return ", ".join(map(self.cql_encode_all_types, values))

@@ -83,7 +83,7 @@ def _scalars(util: Any) -> dict[str, Case]:
                 Decimal(text)
                 for text in ("0", "1.10", "-1.1", "0.000", "12345678901234567", "1E+10", "-1E-400", "9" * 60 + "." + "1" * 40)
             ],
-            [Decimal("-1E+99999"), Decimal((0, (1,), -(2**31) + 1)), Decimal((1, (1, 2), 2**31))],
+            [Decimal("-1E+99999"), Decimal((0, (1,), -(2**31) + 1)), Decimal((1, (1, 2), 2**31 - 1))],
         ),
         "double_": Case(
             "double",
