@@ -107,7 +107,8 @@ def worst_days(session: Session, rows: list[Row]) -> None:
     """Have the server add up the delays of each airport and day, and look the weather of the worst ones up."""
     day_of = ("origin", "year", "month", "day")
     positions = [column_names(FLIGHTS).index(name) for name in (*day_of, "dep_delay")]
-    flights, minutes = Counter(), Counter()
+    flights: Counter[Row] = Counter()
+    minutes: Counter[Row] = Counter()
     for row in rows:
         *key, delay = (row[position] for position in positions)
         flights[tuple(key)] += delay is not None

@@ -16,7 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -62,8 +62,9 @@ def _timestamp(text: str) -> datetime:
 
 def _read_csv(file: Iterable[str], columns: str, limit: int | None) -> list[Row]:
     """The rows of a file as Python values, None for what it calls NA."""
-    python = {"int": int, "double": float, "text": str, "timestamp": _timestamp}
-    parsers = [python[column.split()[1]] for column in columns.split(",")]
+    parse_by_type: dict[str, Callable[[str], Any]]
+    parse_by_type = {"int": int, "double": float, "text": str, "timestamp": _timestamp}
+    parsers = [parse_by_type[column.split()[1]] for column in columns.split(",")]
     lines = csv.reader(file)
     if next(lines) != column_names(columns):
         raise DataError("the file has other columns than expected")
@@ -90,10 +91,16 @@ def _download() -> Path:
 def read_data(limit: int | None) -> tuple[list[Row], list[Row]]:
     """The flights and the hours of weather, at most `limit` of each, in the order of the files."""
     with tarfile.open(_download()) as archive:
-        files = {Path(member.name).name: archive.extractfile(member) for member in archive if member.isfile()}
-        with zipfile.ZipFile(io.BytesIO(files["flights.csv.zip"].read())) as zipped, zipped.open("flights.csv") as file:
+        files = {Path(member.name).name: member for member in archive if member.isfile()}
+
+        def content(name: str) -> io.BytesIO:
+            opened = archive.extractfile(files[name])
+            assert opened is not None, name
+            return io.BytesIO(opened.read())
+
+        with zipfile.ZipFile(content("flights.csv.zip")) as zipped, zipped.open("flights.csv") as file:
             flights = _read_csv(io.TextIOWrapper(file, "utf-8"), FLIGHTS, limit)
-        weather = _read_csv(io.TextIOWrapper(files["weather.csv"], "utf-8"), WEATHER, limit)
+        weather = _read_csv(io.TextIOWrapper(content("weather.csv"), "utf-8"), WEATHER, limit)
     if limit is None and (len(flights), len(weather)) != EXPECTED:
         raise DataError(f"the files have {len(flights)} flights and {len(weather)} hours, not {EXPECTED}")
     return flights, weather
