@@ -396,6 +396,11 @@ class Cluster:
             if session._admission:
                 session._admission.admit()
 
+    def _on_unreachable(self) -> None:
+        """A host could not be connected to; in its supervisor."""
+        for session in self.sessions:
+            session._admission.give_up()
+
     def _replace_connection(self, connection: Connection) -> None:
         for supervisor in self._registry.supervisors():
             for pool in supervisor.pools.values():

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import monotonic
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.event import AsyncResult
@@ -27,7 +29,7 @@ from geventcql.protocol import responses
 from geventcql.retrying import Verdict, judge
 
 if TYPE_CHECKING:
-    pass
+    from geventcql.net.pool import HostPool
 
 __all__ = ["Execution", "Fetch"]
 
@@ -80,14 +82,15 @@ class Execution(Request):
                 self._next()
         except BaseException as error:
             self._orphan()
-            self.done = True
-            self.sink = None
-            self._explain(error)
+            self._fail(error)  # listeners may have got hold of the future
             raise
 
     def _next(self) -> None:
         """Send to the next host of the plan that has room; else wait for room, or fail if no host can be asked."""
         if self.done:
+            return
+        if self.session.is_shutdown:
+            self._fail(self._no_host())
             return
         if self.attempts >= MAX_ATTEMPTS:
             self._fail(NoHostAvailable(f"gave up after {self.attempts} attempts", self.errors))
@@ -97,8 +100,10 @@ class Execution(Request):
             plan = self._plan = self.session._router.plan(self)
         full = []
         for host in plan:
+            if not isinstance(self.errors.get(host), (NoneType, ConnectionException)):
+                continue  # it has answered: with an error
             pool = self.session._router.pool_of(host, self.resolved)
-            if pool is None or not pool.connections:
+            if pool is None or not (pool.connections or pool.opening):
                 error = pool.last_error if pool is not None else None
                 self.errors.setdefault(host, error or ConnectionException("there is no open connection", host))
                 continue
@@ -111,9 +116,15 @@ class Execution(Request):
             return
         self._fail(self._no_host())
 
+    def unreachable(self, pools: list[HostPool]) -> None:
+        """The hosts that it waited for have no connection, and none can be opened."""
+        for pool in pools:
+            self.errors.setdefault(pool.host, pool.last_error or ConnectionException("there is no open connection", pool.host))
+        self._fail(self._no_host())
+
     def _no_host(self) -> Exception:
         if self.session.is_shutdown:
-            return ConnectionException("the Session has been shut down: nothing can be executed on it any more")
+            return self.session._closed()
         if not self.errors:
             return NoHostAvailable("the load-balancing policy gave no host to ask", {})
         told = "; ".join(f"{host}: {error}" for host, error in self.errors.items())
@@ -196,6 +207,8 @@ class Execution(Request):
         """Whoever waited has gone: let the answer, if it still comes, be dropped."""
         if self.done:
             return
+        if self.connection is None:
+            self.session._admission.cancelled()
         self._orphan()
         self._fail(ConnectionShutdown("the request was cancelled: the greenlet that waited for it is gone"))
 
@@ -222,7 +235,8 @@ class Execution(Request):
         error.host = getattr(error, "host", None) or self.host
         error.elapsed = monotonic() - self.started
         error.attempts = self.attempts
-        error.in_flight = self.connection.in_flight if self.connection is not None else 0
+        if getattr(error, "in_flight", None) is None:
+            error.in_flight = self.connection.in_flight if self.connection is not None else 0
 
     # -- the cold path: a greenlet of the request's own ----------------------------------------------------------------
 
@@ -254,14 +268,11 @@ class Execution(Request):
         self._finish(self.session._message_received(self, message))
 
     def _handle_error(self, error: ErrorMessage, connection: Connection) -> None:
+        if self.retries >= MAX_ATTEMPTS:
+            self._fail(_application_error(error))
+            return
         if isinstance(error, PreparedQueryNotFound) and self.resolved.prepares(error.info):
-            if self.retries >= MAX_ATTEMPTS:
-                self._fail(error)
-                return
-            self.retries += 1
-            self.session._preparer.prepare_again(self.resolved, error.info, connection, self.deadline)
-            if not self.done and not self._resend(connection):
-                self._next()
+            self._prepare_again(error, connection)
             return
         verdict, consistency = judge(error, self.resolved, self.retries)
         self.retries += 1
@@ -275,6 +286,17 @@ class Execution(Request):
         if consistency is not None:
             self.resolved = self.resolved.at_consistency(consistency)
         if verdict is Verdict.NEXT_HOST or not self._resend(connection):
+            self._next()
+
+    def _prepare_again(self, error: ErrorMessage, connection: Connection) -> None:
+        self.retries += 1
+        try:
+            self.session._preparer.prepare_again(self.resolved, error.info, connection, self.deadline)
+        except ConnectionException as lost:  # the request itself was refused: any host may be asked
+            self.errors[self.host] = lost
+            self._next()
+            return
+        if not self.done and not self._resend(connection):
             self._next()
 
     def _resend(self, connection: Connection) -> bool:
@@ -315,10 +337,8 @@ class Execution(Request):
         resolved = self.resolved.from_page(paging_state)
         following = Execution(self.session, resolved, self.values, self.timestamp, self.timeout, self.only_host)
         following._trace_ids = self.trace_ids
-        try:
+        with suppress(Exception):  # whoever waits for the page gets it
             following.start(sink)
-        except Exception as error:  # there is nobody to raise it at: whoever waits for the page gets it
-            sink.fail(error)
         return following
 
 

@@ -100,6 +100,7 @@ class HostSupervisor:
 
     def _failed(self, pool: HostPool, error: Exception) -> None:
         pool.last_error = error
+        pool.opening = False
         level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
         log.log(level, "cannot open a connection to %s: %s", self.host, error)
         tried = self._tried[pool.keyspace]
@@ -109,6 +110,7 @@ class HostSupervisor:
             self.host.set_down()
             self._cluster._registry.changed()
             self._cluster._tell_listeners("on_down", self.host)
+        self._cluster._on_unreachable()
 
     def _up(self) -> None:
         was = self.host.is_up

@@ -79,7 +79,8 @@ class Session:
         self.is_shutdown = False
         self.timestamp_generator = cluster.timestamp_generator or MonotonicTimestampGenerator()
         self._hub = gevent.get_hub()
-        self._thread = thread_id()
+        self._owner = self._thread = thread_id()
+        """The thread it belongs to, and the one that may execute on it: none once it is shut down."""
         self._waker = Waker.for_hub(self._hub)
         self._shape: Any = object()
         """Replaced whenever a setting changes; statements resolved under another one are resolved anew."""
@@ -163,7 +164,7 @@ class Session:
         :raises Busy: too many requests are waiting for a connection with room
         """
         if thread_id() != self._thread:
-            raise WrongHubError()
+            raise self._closed() if thread_id() == self._owner else WrongHubError()
         if (
             type(query) is PreparedStatement
             and execution_profile is EXEC_PROFILE_DEFAULT
@@ -229,6 +230,8 @@ class Session:
         :param keyspace: the keyspace of unqualified names (protocol v5); the Session's if left out
         """
         self._check_wait()
+        if self.is_shutdown:
+            raise self._closed()
         text = query.query_string if isinstance(query, SimpleStatement) else query
         version = self.cluster._protocol_version
         named = keyspace or (self.keyspace if version >= ProtocolVersion.V5 else None)
@@ -421,6 +424,7 @@ class Session:
         if self.is_shutdown:
             return
         self.is_shutdown = True
+        self._thread = -1
         self._admission.fail_all(
             lambda execution: ConnectionShutdown("the Session was shut down while the request waited for a connection")
         )
@@ -440,10 +444,13 @@ class Session:
 
     def _check_wait(self) -> None:
         """Refuse to wait where that cannot work."""
-        if thread_id() != self._thread:
+        if thread_id() != self._owner:
             raise WrongHubError()
         if getcurrent() is self._hub:
             raise BlockingSwitchOutError("a call that waits was made in the hub: spawn a greenlet for it")
+
+    def _closed(self) -> Exception:
+        return ConnectionShutdown("the Session has been shut down: nothing can be executed on it any more")
 
     def _spawn(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self.cluster._greenlets.spawn(fn, *args, **kwargs)

@@ -43,6 +43,8 @@ class HostPool:
         self.is_shutdown = False
         self.last_error: BaseException | None = None
         """Why the last connection was lost or could not be opened."""
+        self.opening = True
+        """Its owner is opening a connection if one is missing, and has not failed: requests may wait for it."""
         self._on_below_size = on_below_size
         self._on_room = on_room
         self._draining: set[Connection] = set()
@@ -70,6 +72,7 @@ class HostPool:
         connection.on_room = self._room
         self.connections.append(connection)
         self.last_error = None
+        self.opening = True
         if connection.closed:  # it broke before it got here
             self._closed(connection, connection.cause)
         else:
@@ -101,6 +104,7 @@ class HostPool:
     def shutdown(self) -> None:
         """Close every connection; nothing is reported any more."""
         self.is_shutdown = True
+        self.opening = False
         for connection in [*self.connections, *self._draining]:
             connection.close()
         self.connections.clear()
