@@ -1,11 +1,13 @@
-"""Requests that wait for room (layer: driver): a Session's bounded FIFO, without a greenlet for any of them.
+"""Requests that wait for room (layer: driver): a Session's bounded queue, without a greenlet for any of them.
 
-A freed stream id or a drained socket admits the oldest request that may use it. Runs in readers, in the hub and in
-callers; nothing in here switches or runs user code.
+Requests that wait for the same hosts form a queue; a freed stream id or a drained socket admits whoever has waited longest
+among the heads of the queues that have room, so that one mute host holds up nobody who waits for another. Runs in readers,
+in the hub and in callers; nothing in here switches or runs user code.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from time import monotonic
 from typing import Any
@@ -19,6 +21,12 @@ __all__ = ["Admission"]
 NEVER = float("inf")
 # Deadlines of waiting requests are looked at in passes no closer than this, seconds.
 GRAIN = 0.005
+# Below this many requests that were cancelled while they waited, the queues are not looked through for them.
+FORGET_FLOOR = 64
+
+Hosts = frozenset[HostPool]
+Entry = tuple[int, Any, list[HostPool]]
+"""The number of its arrival, the request, and the pools it may use, best first."""
 
 
 class Admission:
@@ -30,56 +38,90 @@ class Admission:
     def __init__(self, scheduler: Scheduler, limit: int) -> None:
         self.limit = limit
         self._scheduler = scheduler
-        self._waiting: deque[tuple[Any, list[HostPool]]] = deque()
+        self._queues: dict[Hosts, deque[Entry]] = {}
+        self._arrivals = itertools.count()
+        self._cancelled = 0
         self._timer: Timer | None = None
         self._armed = NEVER
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return sum(map(len, self._queues.values())) - self._cancelled
 
     def wait(self, execution: Any, pools: list[HostPool]) -> None:
         """Let a request wait until one of ``pools`` has room, or its deadline comes.
 
         :raises Busy: too many are waiting already
         """
-        if len(self._waiting) >= self.limit:
-            raise Busy(len(self._waiting), sum(pool.in_flight for pool in pools))
+        waiting = len(self)
+        if waiting >= self.limit:
+            raise Busy(waiting, sum(pool.in_flight for pool in pools))
         execution.connection = None
-        self._waiting.append((execution, pools))
+        self._queues.setdefault(frozenset(pools), deque()).append((next(self._arrivals), execution, pools))
         if execution.deadline < self._armed:
             self._arm(execution.deadline)
 
     def admit(self) -> None:
         """Send the oldest requests as far as there is room."""
-        waiting = self._waiting
-        stuck: list[tuple[Any, list[HostPool]]] = []
-        while waiting:
-            execution, pools = entry = waiting[0]
-            if execution.done:
-                waiting.popleft()
+        queues = dict(self._queues)
+        while queues:
+            hosts = min(queues, key=lambda waiting: queues[waiting][0][0])
+            queue = queues[hosts]
+            if not self._admit(*queue[0]):
+                del queues[hosts]
                 continue
-            sent = False
+            queue.popleft()
+            if not queue:
+                del queues[hosts], self._queues[hosts]
+
+    def _admit(self, number: int, execution: Any, pools: list[HostPool]) -> bool:
+        """Send a request that waited; False if there is still no room for it."""
+        if execution.done:
+            self._cancelled -= 1
+            return True
+        try:
             for pool in pools:
                 connection = pool.pick()
                 if connection is not None and execution.send_on(connection, pool.host):
-                    sent = True
-                    break
-            if not sent:
-                # Others behind it may wait for other hosts; but not all of a long queue is looked at for each reply.
-                if len(stuck) >= 8:
-                    break
-                stuck.append(entry)
-            waiting.popleft()
-        waiting.extendleft(reversed(stuck))
+                    return True
+        except Exception as error:  # it cannot be sent at all: its own error, not the connection's
+            execution._fail(error)
+            return True
+        return False
+
+    def cancelled(self) -> None:
+        """A waiting request was ended by whoever waited for it."""
+        self._cancelled += 1
+        if self._cancelled > max(FORGET_FLOOR, len(self)):
+            self._keep(lambda execution: True)
+
+    def give_up(self) -> None:
+        """A host could not be reached: whoever waits for such hosts only is told so."""
+        for hosts in [h for h in self._queues if not any(pool.connections or pool.opening for pool in h)]:
+            for _, execution, pools in self._queues.pop(hosts):
+                if execution.done:
+                    self._cancelled -= 1
+                else:
+                    execution.unreachable(pools)
 
     def fail_all(self, error_for: Any) -> None:
         """The Session ends: ``error_for(execution)`` gives each request's error."""
-        waiting, self._waiting = self._waiting, deque()
+        queues, self._queues = self._queues, {}
+        self._cancelled = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for execution, _ in waiting:
-            execution._fail(error_for(execution))
+        for queue in queues.values():
+            for _, execution, _ in queue:
+                execution._fail(error_for(execution))
+
+    def _keep(self, wanted: Any) -> None:
+        """Drop the requests that have ended, and those that ``wanted(execution)`` is false for."""
+        queues = {
+            hosts: deque(entry for entry in queue if not entry[1].done and wanted(entry[1]))
+            for hosts, queue in self._queues.items()
+        }
+        self._queues = {hosts: queue for hosts, queue in queues.items() if queue}
+        self._cancelled = 0
 
     def _arm(self, deadline: float) -> None:
         if self._timer is not None:
@@ -91,19 +133,18 @@ class Admission:
         self._timer = None
         self._armed = NEVER
         now = monotonic()
-        kept: deque[tuple[Any, list[HostPool]]] = deque()
+        due: list[Any] = []
         earliest = NEVER
-        due = []
-        for entry in self._waiting:
-            execution = entry[0]
-            if execution.done:
-                continue
+
+        def wanted(execution: Any) -> bool:
+            nonlocal earliest
             if execution.deadline <= now:
                 due.append(execution)
-            else:
-                earliest = min(earliest, execution.deadline)
-                kept.append(entry)
-        self._waiting = kept
+                return False
+            earliest = min(earliest, execution.deadline)
+            return True
+
+        self._keep(wanted)
         if earliest < NEVER:
             self._arm(max(earliest, now + GRAIN))
         for execution in due:
