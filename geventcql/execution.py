@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.event import AsyncResult
@@ -99,9 +98,10 @@ class Execution(Request):
         if plan is None:
             plan = self._plan = self.session._router.plan(self)
         full = []
+        answered = {host for host, error in self.errors.items() if not isinstance(error, ConnectionException)}
         for host in plan:
-            if not isinstance(self.errors.get(host), (NoneType, ConnectionException)):
-                continue  # it has answered: with an error
+            if host in answered:
+                continue
             pool = self.session._router.pool_of(host, self.resolved)
             if pool is None or not (pool.connections or pool.opening):
                 error = pool.last_error if pool is not None else None
