@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from geventcql import util
+from geventcql.errors import EncodeError, UserTypeDoesNotExist
 from geventcql.query import UNSET_VALUE, BatchStatement, BatchType, SimpleStatement
 from geventcql.session import Session
-from tests.integration.cqlvalues import TYPES, Mapped, cases, describe, describe_rows
-from tests.integration.fixtures import DDL_TIMEOUT, ks, peer, session, sessions  # noqa: F401  # fixtures
+from tests.integration.cqlvalues import TYPES, Mapped, address, cases, describe, describe_rows
+from tests.integration.fixtures import DDL_TIMEOUT, connect, ks, peer, session, sessions  # noqa: F401  # fixtures
 from tests.integration.peer import Peer
 
 CASES = cases(util)
@@ -79,3 +80,157 @@ def test_literals(session: Session, table: str, column: str, peer: Peer) -> None
     assert [row[0] for row in describe_rows(simple)] == expected
     theirs = peer.read(f"SELECT {column} FROM {table} WHERE writer = ?", [writer])
     assert [row[0] for row in theirs] == expected
+
+
+@COLUMNS
+def test_batches_and_names(session: Session, table: str, column: str) -> None:  # noqa: F811
+    case, writer = CASES[column], f"batch v{session.cluster.protocol_version} {column}"
+    insert = session.prepare(f"INSERT INTO {table} (writer, n, {column}) VALUES (:writer, :number, :cell)")
+    batch = BatchStatement(BatchType.UNLOGGED)
+    for number, value in enumerate(case.written()):
+        batch.add(insert, {"number": number, "cell": value, "writer": writer})
+    session.execute(batch)
+    assert select(session, table, column, writer) == described(case.read())
+
+
+def test_fewer_fields_than_the_user_type_has(session: Session, table: str, peer: Peer) -> None:  # noqa: F811
+    """cassandra-driver writes only values of all fields; what is written with fewer it reads."""
+    writer = f"fewer v{session.cluster.protocol_version}"
+    insert = session.prepare(f"INSERT INTO {table} (writer, n, udt_, tuple_) VALUES (?, 0, ?, ?)")
+    session.execute(insert, (writer, ("x",), (1,)))
+    expected = [[describe(address("x", None, None)), describe((1, None, None))]]
+    query = f"SELECT udt_, tuple_ FROM {table} WHERE writer = ?"
+    assert describe_rows(session.execute(session.prepare(query), [writer])) == expected
+    assert peer.read(query, [writer]) == expected
+
+
+def test_a_user_type_that_grew(session: Session, ks: str, peer: Peer) -> None:  # noqa: F811
+    name = f"{ks}.grown{session.cluster.protocol_version}"
+    session.execute(f"CREATE TYPE {name} (a int)", timeout=DDL_TIMEOUT)
+    session.execute(f"CREATE TABLE {name}_table (id int PRIMARY KEY, v frozen<{name}>, w {name})", timeout=DDL_TIMEOUT)
+    session.execute(f"INSERT INTO {name}_table (id, v, w) VALUES (1, {{a: 5}}, {{a: 6}})")
+    session.execute(f"ALTER TYPE {name} ADD b text", timeout=DDL_TIMEOUT)
+    query = f"SELECT v, w FROM {name}_table WHERE id = 1"
+    row = session.execute(session.prepare(query)).one()
+    assert (row.v.a, row.v.b, row.w.a, row.w.b) == (5, None, 6, None)
+    assert describe_rows([row]) == describe_rows(session.execute(query)) == peer.read(query)
+
+
+def test_counters(session: Session, ks: str, peer: Peer) -> None:  # noqa: F811
+    name = f"{ks}.counters{session.cluster.protocol_version}"
+    session.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, hits counter)", timeout=DDL_TIMEOUT)
+    add = session.prepare(f"UPDATE {name} SET hits = hits + ? WHERE id = ?")
+    session.execute(add, (5, 1))
+    session.execute(add, (-7, 1))
+    session.execute(add, (2**63 - 1, 2))
+    batch = BatchStatement(BatchType.COUNTER)
+    batch.add(add, (-(2**63), 3))
+    batch.add(SimpleStatement(f"UPDATE {name} SET hits = hits - %s WHERE id = %s"), (10, 1))
+    session.execute(batch)
+    query = f"SELECT id, hits FROM {name}"
+    expected = [(1, -12), (2, 2**63 - 1), (3, -(2**63))]
+    assert sorted(session.execute(session.prepare(query))) == expected
+    assert sorted(session.execute(query)) == expected
+    assert sorted(tuple(cell[1] for cell in row) for row in peer.read(query)) == expected
+
+
+def test_unset_leaves_what_is_there(session: Session, table: str) -> None:  # noqa: F811
+    version = session.cluster.protocol_version
+    insert = session.prepare(f"INSERT INTO {table} (writer, n, text_, list_) VALUES (?, 0, ?, ?)")
+    key = f"unset v{version}"
+    session.execute(insert, (key, "kept", [1]))
+    if version == 3:
+        with pytest.raises(ValueError):
+            session.execute(insert, (key, UNSET_VALUE, [2]))
+        return
+    session.execute(insert, (key, UNSET_VALUE, [2]))
+    session.execute(insert, (key,))  # what is missing is unset
+    query = f"SELECT text_, list_ FROM {table} WHERE writer = %s"
+    assert session.execute(query, [key]).one() == ("kept", [2])
+    session.execute(insert, (key, None, UNSET_VALUE))
+    assert session.execute(query, [key]).one() == (None, [2])
+
+
+# Types of which Cassandra takes values of no bytes at all.
+EMPTY = "ascii bigint blob boolean decimal double float inet int text timestamp timeuuid uuid varint".split()
+
+
+def test_values_without_bytes(session: Session, table: str, peer: Peer) -> None:  # noqa: F811
+    version = session.cluster.protocol_version
+    names = ", ".join(f"{name}_" for name in EMPTY)
+    values = ", ".join("''" if name in ("ascii", "text") else "0x" if name == "blob" else f"blob_as_{name}(0x)" for name in EMPTY)
+    session.execute(f"INSERT INTO {table} (writer, n, {names}) VALUES ('empty v{version}', 0, {values})")
+    query = f"SELECT {names} FROM {table} WHERE writer = 'empty v{version}'"
+    row = session.execute(session.prepare(query)).one()
+    given = {"ascii": "", "text": "", "blob": b""}
+    assert row == tuple(given.get(name) for name in EMPTY)
+    assert describe_rows([row]) == peer.read(query)
+
+
+def test_values_without_bytes_in_collections(session: Session, table: str, peer: Peer) -> None:  # noqa: F811
+    version = session.cluster.protocol_version
+    session.execute(
+        f"INSERT INTO {table} (writer, n, list_, tuple_) "
+        f"VALUES ('empty inside v{version}', 0, [1, blob_as_int(0x)], (blob_as_int(0x), '', blob_as_boolean(0x)))"
+    )
+    query = f"SELECT list_, tuple_ FROM {table} WHERE writer = 'empty inside v{version}'"
+    row = session.execute(session.prepare(query)).one()
+    assert row == ([1, None], (None, "", None))
+    assert describe_rows([row]) == peer.read(query)
+
+
+@pytest.mark.parametrize("milliseconds", [-(2**63), -62135596800001, -62167219200000, 253402300800000, 2**63 - 1])
+def test_timestamps_that_no_datetime_holds(session: Session, table: str, milliseconds: int) -> None:  # noqa: F811
+    """cassandra-driver raises OverflowError when it reads them."""
+    writer = f"far v{session.cluster.protocol_version} {milliseconds}"
+    insert = session.prepare(f"INSERT INTO {table} (writer, n, timestamp_) VALUES (?, ?, ?)")
+    session.execute(insert, (writer, 0, milliseconds))
+    session.execute(insert, (writer, 1, util.Timestamp(milliseconds)))
+    # As text: the server writes such years too.
+    rows = list(session.execute(f"SELECT timestamp_, toJson(timestamp_) FROM {table} WHERE writer = %s", [writer]))
+    assert [row[0] for row in rows] == [util.Timestamp(milliseconds)] * 2
+    assert type(rows[0][0]) is util.Timestamp
+    assert rows[0][1] == rows[1][1]
+
+
+@pytest.mark.parametrize("size", [1_000_000, 3_000_000])
+def test_large_values(session: Session, table: str, peer: Peer, size: int) -> None:  # noqa: F811
+    writer = f"large v{session.cluster.protocol_version} {size}"
+    text = "\u00e9\U0001f600" * (size // 6)
+    blob = bytes(range(256)) * (size // 256)
+    insert = session.prepare(f"INSERT INTO {table} (writer, n, text_, blob_) VALUES (?, ?, ?, ?)")
+    session.execute(insert, (writer, 0, text, b""))
+    session.execute(insert, (writer, 1, "", blob))
+    query = f"SELECT text_, blob_ FROM {table} WHERE writer = ?"
+    rows = list(session.execute(session.prepare(query), [writer]))
+    assert rows == [(text, b""), ("", blob)]
+    assert peer.read(query, [writer]) == describe_rows(rows)
+
+
+def test_lone_surrogates_are_refused(session: Session, table: str) -> None:  # noqa: F811
+    """They have no UTF-8: neither half is ever sent."""
+    insert = session.prepare(f"INSERT INTO {table} (writer, n, text_) VALUES (?, 0, ?)")
+    for text in ("\ud800", "a\udfff"):
+        with pytest.raises(EncodeError, match="text_"):
+            session.execute(insert, ("surrogate", text))
+        with pytest.raises(UnicodeEncodeError):
+            session.execute(f"INSERT INTO {table} (writer, n, text_) VALUES ('surrogate', 0, %s)", [text])
+
+
+def test_mapped_type_in_a_new_session(session: Session, table: str, cassandra: Any, ks: str) -> None:  # noqa: F811
+    with connect(cassandra, session.cluster.protocol_version) as cluster:
+        cluster.register_user_type(ks, "mapped", Mapped)
+        late = cluster.connect(ks)
+        late.execute("INSERT INTO values (writer, n, udt_mapped) VALUES ('late', 0, %s)", [Mapped("it's", 3)])
+        value = late.execute("SELECT udt_mapped FROM values WHERE writer = 'late'").one().udt_mapped
+    assert (type(value), value.label, value.amount) == (Mapped, "it's", 3)
+
+
+def test_mapping_a_type_that_is_not_there(sessions: dict[int, Session], cassandra: Any, ks: str) -> None:  # noqa: F811
+    with pytest.raises(UserTypeDoesNotExist, match="nothing"):
+        sessions[5].cluster.register_user_type(ks, "nothing", Mapped)
+    del sessions[5].cluster._user_types[(ks, "nothing")]
+    with connect(cassandra) as cluster:
+        cluster.register_user_type(ks, "nothing", Mapped)
+        with pytest.raises(UserTypeDoesNotExist, match="nothing"):
+            cluster.connect()
