@@ -438,10 +438,10 @@ class Cluster:
 
         :raises UserTypeDoesNotExist: there is no such type; if the Cluster is not connected yet, connecting raises it
         """
-        self._user_types[(keyspace, user_type)] = klass
-        self._decoders.clear()
         for session in list(self.sessions):
             session.user_type_registered(keyspace, user_type, klass)
+        self._user_types[(keyspace, user_type)] = klass
+        self._decoders.clear()
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
