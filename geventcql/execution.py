@@ -124,7 +124,8 @@ class Execution(Request):
 
     def _no_host(self) -> Exception:
         if self.session.is_shutdown:
-            return self.session._closed()
+            closed: Exception = self.session._closed()
+            return closed
         if not self.errors:
             return NoHostAvailable("the load-balancing policy gave no host to ask", {})
         told = "; ".join(f"{host}: {error}" for host, error in self.errors.items())
@@ -207,10 +208,10 @@ class Execution(Request):
         """Whoever waited has gone: let the answer, if it still comes, be dropped."""
         if self.done:
             return
-        if self.connection is None:
-            self.session._admission.cancelled()
         self._orphan()
         self._fail(ConnectionShutdown("the request was cancelled: the greenlet that waited for it is gone"))
+        if self.connection is None:
+            self.session._admission.cancelled()
 
     def _orphan(self) -> None:
         if self.connection is not None and not self.connection.closed:
