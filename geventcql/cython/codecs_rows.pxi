@@ -12,6 +12,7 @@ cdef class RowDecoder:
     cdef readonly tuple types
     cdef readonly bytes raw
     cdef bint leaves  # whether all types are
+    cdef object row_class  # the last one that was accepted
 
     def __cinit__(self, tuple columns not None, bytes raw not None=b""):
         cdef CqlType cql_type
@@ -39,11 +40,8 @@ cdef class RowDecoder:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body), width = PyTuple_GET_SIZE(self.types)
         cdef Py_ssize_t column = 0
         cdef const char *p
-        if row_class is not None:
-            if not (isinstance(row_class, type) and issubclass(row_class, tuple)):
-                raise TypeError(f"{row_class!r} is no subclass of tuple")
-            if len(getattr(row_class, "_fields", self.names)) != width:
-                raise ValueError(f"{row_class!r} for {width} columns")
+        if row_class is not self.row_class:
+            self.accept(row_class)
         if not 0 <= pos <= size or not 0 <= count <= size or count * 4 * width > size - pos:
             raise DecodeError(self.names[0] if width else "", self.types[0].name if width else "", None,
                               f"{count} rows of {width} columns in {size - pos} bytes")
@@ -55,6 +53,16 @@ cdef class RowDecoder:
         except Exception as exc:
             raise decode_error(self.names[column], self.types[column], exc) from exc
         return rows, p - PyBytes_AS_STRING(body)
+
+    cdef int accept(self, object row_class) except -1:
+        """Check a class of rows, once for all pages that come with it."""
+        if row_class is not None:
+            if not (isinstance(row_class, type) and issubclass(row_class, tuple)):
+                raise TypeError(f"{row_class!r} is no subclass of tuple")
+            if len(getattr(row_class, "_fields", self.names)) != len(self.names):
+                raise ValueError(f"{row_class!r} for {len(self.names)} columns")
+        self.row_class = row_class
+        return 0
 
     cdef list read_rows(
         self, const char **start, const char *end, Py_ssize_t count, object row_class, Py_ssize_t *column
