@@ -412,6 +412,9 @@ def test_reply_timeout_close_and_cancel_in_every_order(
                 gevent.sleep(0)
             if together:
                 in_hub(*(events[event] for event in order))
+            if order[0] == "close" and prepared.is_idempotent:
+                eventually(lambda e=execution: e.done or e.attempts == 2)  # sent again, to a node that does not answer
+                execution.cancel()
             with gevent.Timeout(2):
                 future.wait()
             gevent.sleep(0.001)

@@ -1,0 +1,274 @@
+"""Requests that wait for room: in order, within their deadlines, bounded, and never lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from geventcql.cluster import Cluster
+from geventcql.errors import Busy, ConnectionShutdown, NoHostAvailable, OperationTimedOut
+from geventcql.policies import ConstantReconnectionPolicy, RoundRobinPolicy
+from geventcql.session import Session
+from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, own_key, pooled, serve_keys, settled
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import FakeNode, Request, Rows
+
+
+@pytest.fixture
+def narrow(node: FakeNode) -> Iterator[Session]:
+    """A Session with room for four requests, and eight more that wait."""
+    with cluster_of(node, max_requests_in_flight=4, max_requests_waiting=8) as cluster:
+        yield cluster.connect()
+
+
+@pytest.fixture
+def gate(node: FakeNode) -> Event:
+    event = Event()
+    node.on("SELECT gated", Rows([("v", "int")], [(7,)]).when(event))
+    return event
+
+
+def fill(session: Session, count: int) -> list[Any]:
+    return [session.execute_async("SELECT gated") for _ in range(count)]
+
+
+def test_ten_thousand_greenlets_on_four_streams(node: FakeNode) -> None:
+    node.record = False
+    most = [0]
+
+    def answer(request: Request, connection: Any) -> Any:
+        most[0] = max(most[0], len(connection.in_flight))
+        return own_key(request)
+
+    serve_keys(node, answer)
+    with cluster_of(node, max_requests_in_flight=4) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        asking = [gevent.spawn(lambda key: session.execute(prepared, (key,), timeout=60).one().k, i) for i in range(10_000)]
+        assert [greenlet.get() for greenlet in asking] == list(range(10_000))
+        assert settled(session)
+    assert 0 < most[0] <= 4
+
+
+def test_who_waits_longest_is_admitted_first(narrow: Session, node: FakeNode) -> None:
+    arrived: list[int] = []
+
+    def answer(request: Request, connection: Any) -> Any:
+        arrived.append(request.params[0])
+        return own_key(request).after(0.002 * (request.params[0] % 3))
+
+    serve_keys(node, answer)
+    prepared = narrow.prepare(BY_KEY)
+    futures = [narrow.execute_async(prepared, (key,)) for key in range(12)]
+    assert len(narrow._admission) == 8
+    assert [future.result().one().k for future in futures] == list(range(12))
+    assert arrived == list(range(12))
+
+
+def test_a_deadline_that_passes_in_the_queue(narrow: Session, gate: Event, node: FakeNode) -> None:
+    sent = fill(narrow, 4)
+    late = narrow.execute_async("SELECT gated", timeout=0.03)
+    later = narrow.execute_async("SELECT gated", timeout=0.06)
+    patient = narrow.execute_async("SELECT gated")
+    for future, after in ((late, 0.03), (later, 0.06)):
+        with pytest.raises(OperationTimedOut) as raised:
+            future.result()
+        error: Any = raised.value
+        assert "not sent" in str(error.errors)
+        assert error.attempts == 0 and error.host is None and after <= error.elapsed < after + 1
+    assert not patient.ready()
+    gate.set()
+    assert [f.result().one().v for f in [*sent, patient]] == [7] * 5
+    assert node.count("SELECT gated") == 5
+
+
+def test_busy_at_the_bound(narrow: Session, gate: Event, node: FakeNode) -> None:
+    futures = fill(narrow, 12)
+    with pytest.raises(Busy) as raised:
+        narrow.execute("SELECT gated")
+    assert (raised.value.waiting, raised.value.in_flight) == (8, 4)
+    assert "8" in str(raised.value)
+    gate.set()
+    gevent.joinall([gevent.spawn(future.result) for future in futures], raise_error=True)
+    assert narrow.execute("SELECT gated").one().v == 7
+    assert node.count("SELECT gated") == 13
+
+
+def test_nobody_may_wait(node: FakeNode, gate: Event) -> None:
+    with cluster_of(node, max_requests_in_flight=1, max_requests_waiting=0) as cluster:
+        session = cluster.connect()
+        first = session.execute_async("SELECT gated")
+        with pytest.raises(Busy):
+            session.execute_async("SELECT gated")
+        gate.set()
+        assert first.result() and session.execute("SELECT gated")
+
+
+def test_those_who_left_do_not_count(narrow: Session, gate: Event) -> None:
+    """Greenlets that were killed while they waited make room in the queue."""
+    fill(narrow, 4)
+    for _ in range(50):
+        waiting = [gevent.spawn(narrow.execute, "SELECT gated", timeout=None) for _ in range(8)]
+        gevent.sleep(0)
+        gevent.killall(waiting)
+    rest = fill(narrow, 8)
+    gate.set()
+    assert [future.result().one().v for future in rest] == [7] * 8
+
+
+def test_a_request_listener_learns_of_busy(narrow: Session, gate: Event) -> None:
+    """The future that a listener got hold of ends too."""
+    seen: list[Any] = []
+    fill(narrow, 12)
+    narrow.add_request_init_listener(seen.append)
+    with pytest.raises(Busy):
+        narrow.execute_async("SELECT gated")
+    assert isinstance(seen[0].exception, Busy)
+    narrow.remove_request_init_listener(seen.append)
+    gate.set()
+
+
+def test_shutdown_ends_those_who_wait(narrow: Session, gate: Event) -> None:
+    futures = fill(narrow, 10)
+    narrow.shutdown()
+    for future in futures[4:]:
+        with pytest.raises(ConnectionShutdown):
+            future.result(timeout=1)
+    gate.set()
+    assert [future.result().one().v for future in futures[:4]] == [7] * 4  # under way: they end by themselves
+    for call in (narrow.execute, narrow.execute_async, narrow.prepare):
+        with pytest.raises(ConnectionShutdown, match="Session has been shut down"):
+            call("SELECT gated")
+
+
+def test_cluster_shutdown_ends_everything(narrow: Session, gate: Event) -> None:
+    futures = fill(narrow, 10)
+    gevent.sleep(0.002)
+    narrow.cluster.shutdown()
+    for future in futures:
+        with pytest.raises(ConnectionShutdown):
+            future.result(timeout=1)
+
+
+def test_a_lost_connection_with_requests_that_wait(narrow: Session, gate: Event, node: FakeNode) -> None:
+    """What was in flight fails, or goes elsewhere; what was never sent is sent when there is a connection again."""
+    futures = fill(narrow, 10)
+    node.wait_for(lambda n: n.count("SELECT gated") == 4)
+    node.drop_connections()
+    for future in futures[:4]:
+        with pytest.raises(ConnectionShutdown):
+            future.result(timeout=2)
+    gate.set()
+    assert [future.result(timeout=5).one().v for future in futures[4:]] == [7] * 6
+
+
+def test_a_host_that_does_not_come_back(node: FakeNode, gate: Event) -> None:
+    with cluster_of(node, max_requests_in_flight=2, reconnection_policy=ConstantReconnectionPolicy(0.02)) as cluster:
+        session = cluster.connect()
+        futures = [session.execute_async("SELECT gated", timeout=None) for _ in range(5)]
+        node.wait_for(lambda n: n.count("SELECT gated") == 2)
+        node.refuse()
+        node.drop_connections()
+        for future in futures[:2]:
+            with pytest.raises(ConnectionShutdown):
+                future.result(timeout=2)
+        for future in futures[2:]:
+            with pytest.raises(NoHostAvailable) as raised:
+                future.result(timeout=2)
+            assert [host.address for host in raised.value.errors] == [node.host]
+
+
+def test_forty_thousand_values_that_do_not_encode(session: Session) -> None:
+    """pitfalls: slots taken before encoding were lost, until no stream id was left."""
+    prepared = session.prepare(INSERT)
+    connection = pooled(session)[0]
+    for _ in range(40_000):
+        with pytest.raises((TypeError, ValueError)):
+            session.execute(prepared, ("not a number",))
+    connection.check_invariants()
+    assert settled(session) and connection.in_flight == 0
+    session.execute(prepared, (1,))
+
+
+@pytest.mark.slow
+def test_a_request_that_is_too_long(session: Session) -> None:
+    from geventcql.errors import FrameError
+
+    with pytest.raises(FrameError):
+        session.execute("x" * (256 * 1024 * 1024 + 1))
+    assert settled(session)
+    session.execute("INSERT INTO t (k) VALUES (1)")
+
+
+def test_one_pinned_host_does_not_hold_up_the_others() -> None:
+    """Many wait for a host that is mute; those behind them that wait for another one are admitted all the same."""
+    with FakeCluster(2) as nodes:
+        nodes.on("SELECT v", Rows([("v", "int")], [(1,)]))
+        gate = Event()
+        nodes[1].on("SELECT v", Rows([("v", "int")], [(1,)]).when(gate))
+        with cluster_of(nodes, max_requests_in_flight=2, load_balancing_policy=RoundRobinPolicy()) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            free, mute = (next(h for h in session.hosts if h.address == node.host) for node in nodes)
+            stuck = [session.execute_async("SELECT v", host=mute, timeout=None) for _ in range(40)]
+            others = [session.execute_async("SELECT v", host=free) for _ in range(40)]
+            with gevent.Timeout(3):
+                assert [future.result().one().v for future in others] == [1] * 40
+            assert not any(future.ready() for future in stuck)
+            gate.set()
+            assert [future.result().one().v for future in stuck] == [1] * 40
+
+
+def test_a_server_that_is_mute_for_one_table(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its orphans fill the connection, which is replaced; requests for other tables never notice."""
+    from geventcql.net import pool as pools
+
+    monkeypatch.setattr(pools, "MAX_ORPHANS", 64)
+    node.on("SELECT mute", None)
+    with cluster_of(node, max_requests_in_flight=1000) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        first = pooled(session)[0]
+        stop = False
+
+        def others() -> int:
+            count = 0
+            while not stop:
+                assert session.execute(prepared, (count,)).one().k == count
+                count += 1
+            return count
+
+        busy = [gevent.spawn(others) for _ in range(4)]
+        muted = []
+        for _ in range(4):
+            muted += [session.execute_async("SELECT mute", timeout=0.03) for _ in range(20)]
+            gevent.sleep(0.05)
+        for future in muted:
+            with pytest.raises(OperationTimedOut):
+                future.result()
+        eventually(lambda: pooled(session) and pooled(session)[0] is not first)
+        stop = True
+        assert sum(greenlet.get() for greenlet in busy) > 0
+        eventually(lambda: first not in pooled(session))
+        assert node.accepted == 3  # control, the first, its one replacement
+        assert session.execute(prepared, (1,)).one().k == 1
+
+
+def test_requests_of_two_sessions(node: FakeNode, gate: Event) -> None:
+    """Sessions share the connections; each has a queue of its own, and both are served."""
+    with cluster_of(node, max_requests_in_flight=2) as cluster:
+        sessions: list[Session] = [cluster.connect(), cluster.connect()]
+        futures = [session.execute_async("SELECT gated") for _ in range(10) for session in sessions]
+        gate.set()
+        assert [future.result().one().v for future in futures] == [7] * 20
+
+
+def test_limits_are_checked() -> None:
+    for wrong in (0, -1, 32_769):
+        with pytest.raises(ValueError, match="max_requests_in_flight"):
+            Cluster(max_requests_in_flight=wrong)
+    with pytest.raises(ValueError, match="max_requests_waiting"):
+        Cluster(max_requests_waiting=-1)
