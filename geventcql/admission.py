@@ -55,7 +55,7 @@ class Admission:
         waiting = len(self)
         if waiting >= self.limit:
             raise Busy(waiting, sum(pool.in_flight for pool in pools))
-        execution.connection = None
+        execution.waiting = True
         self._queues.setdefault(frozenset(pools), deque()).append((next(self._arrivals), execution, pools))
         if execution.deadline < self._armed:
             self._arm(execution.deadline)
@@ -82,6 +82,7 @@ class Admission:
             for pool in pools:
                 connection = pool.pick()
                 if connection is not None and execution.send_on(connection, pool.host):
+                    execution.waiting = False
                     return True
         except Exception as error:  # it cannot be sent at all: its own error, not the connection's
             execution._fail(error)

@@ -411,7 +411,10 @@ class Cluster:
         if change.target == "KEYSPACE":
             self._entered.discard(change.keyspace)
             if self.token_metadata_enabled:
-                self._control.refresh_keyspaces()
+                try:
+                    self._control.refresh_keyspaces()
+                except Exception as error:  # the statement itself has succeeded
+                    log.warning("the keyspaces could not be read again after %s: %s", change, error)
 
     def _session_ended(self, session: Session) -> None:
         self.sessions.discard(session)

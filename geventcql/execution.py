@@ -64,6 +64,8 @@ class Execution(Request):
     _trace_ids: list[Any]
     _earlier: list[Any]
     _plan: Iterator[Any]
+    waiting = False
+    """It is in the Session's queue, for a connection with room."""
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -197,7 +199,7 @@ class Execution(Request):
         if self.done:
             return
         errors: dict[Any, Any] = {str(h): repr(e) for h, e in self.errors.items()}
-        if self.connection is None:
+        if self.waiting:
             waited = f"waited {self.timeout} s for a connection with room; the request was not sent"
             errors["(not sent)"] = waited
         else:
@@ -210,7 +212,7 @@ class Execution(Request):
             return
         self._orphan()
         self._fail(ConnectionShutdown("the request was cancelled: the greenlet that waited for it is gone"))
-        if self.connection is None:
+        if self.waiting:
             self.session._admission.cancelled()
 
     def _orphan(self) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_use", "used"]
+from typing import Any
+
+from geventcql.query import SimpleStatement
+
+__all__ = ["used"]
 
 _USE = re.compile(
     r"""\A (?: \s | --[^\n]*\n | //[^\n]*\n | /\*.*?\*/ )*
@@ -15,18 +19,15 @@ _USE = re.compile(
 )
 
 
-def is_use(query: str) -> bool:
-    """Whether ``query`` is a USE statement."""
-    return _USE.match(query) is not None
+def used(query: Any) -> str | None:
+    """The keyspace that a USE statement names, as it is in quotes, in lower case without; None for any other statement.
 
-
-def used(query: str) -> str:
-    """The keyspace that a USE statement names: as it is in quotes, in lower case without.
-
-    :raises ValueError: it is no USE statement
+    :param query: CQL text, or any statement
     """
-    match = _USE.match(query)
+    if isinstance(query, SimpleStatement):
+        query = query.query_string
+    match = _USE.match(query) if isinstance(query, str) else None
     if match is None:
-        raise ValueError(f"not a USE statement: {query!r}")
+        return None
     quoted: str | None = match["quoted"]
     return quoted.replace('""', '"') if quoted is not None else match["plain"].lower()

@@ -49,6 +49,8 @@ class RequestOptions(NamedTuple):
     page_size: int | None = None
     paging_state: bytes | None = None
     timestamped: bool = False
+    timestamp: int | None = None
+    """Of a batch; other requests get theirs with their values."""
     keyspace: str | None = None
     tracing: bool = False
     custom_payload: Mapping[str, bytes | None] | None = None
@@ -210,7 +212,7 @@ class ResolvedBatch(Resolved):
             batch.queries,
             options.consistency,
             options.serial_consistency,
-            self._session._timestamp() if options.timestamped else None,
+            options.timestamp,
             options.keyspace,
         )
         self.timestamped = False  # it is in the body
@@ -220,11 +222,8 @@ class ResolvedBatch(Resolved):
         prepared: PreparedStatement | None = self.statement.prepared_statements.get(query_id)
         return prepared
 
-    def at_consistency(self, consistency: int) -> Resolved:
-        return self._changed(consistency=consistency)
-
     def current(self) -> Resolved:
-        return self  # a batch carries ids only; drawing another timestamp would make it another batch
+        return self  # a batch carries ids only
 
 
 def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, bytes]:
@@ -286,6 +285,7 @@ def resolve(
         page_size=None if batch else session.default_fetch_size if fetch_size is FETCH_SIZE_UNSET else fetch_size,
         paging_state=paging_state,
         timestamped=bool(session.use_client_timestamp),
+        timestamp=session._timestamp() if batch and session.use_client_timestamp else None,
         keyspace=_request_keyspace(session, statement, version),
         tracing=bool(trace),
         custom_payload=payload or None,

@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import gevent
 from gevent.event import AsyncResult
@@ -73,6 +74,9 @@ class Session:
     max_trace_wait = 2.0
 
     def __init__(self, cluster: Cluster, keyspace: str | None = None) -> None:
+        self._shape: Any = object()
+        """Replaced whenever a setting changes; statements resolved under another one are resolved anew."""
+        self._remembered: WeakSet[PreparedStatement] = WeakSet()
         self.cluster = cluster
         self.session_id = uuid.uuid4()
         self.encoder = Encoder()
@@ -82,8 +86,6 @@ class Session:
         self._owner = self._thread = thread_id()
         """The thread it belongs to, and the one that may execute on it: none once it is shut down."""
         self._waker = Waker.for_hub(self._hub)
-        self._shape: Any = object()
-        """Replaced whenever a setting changes; statements resolved under another one are resolved anew."""
         self._router = Router(self)
         self._preparer = Preparer(self)
         self._admission = Admission(cluster._scheduler, cluster._max_waiting)
@@ -94,9 +96,12 @@ class Session:
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
         if name in _SETTINGS:
-            object.__setattr__(self, "_shape", object())
+            self._reshape()
 
     def _reshape(self) -> None:
+        for prepared in self._remembered:
+            prepared._templates.pop(self._shape, None)
+        self._remembered.clear()
         self._shape = object()
 
     # -- executing ----------------------------------------------------------------------------------------------------
@@ -133,8 +138,6 @@ class Session:
         """
         if thread_id() != self._thread or getcurrent() is self._hub:
             self._check_wait()
-        if type(query) is str and keyspaces.is_use(query):
-            return self._use(query)
         future = self.execute_async(
             query, parameters, trace, custom_payload, timeout, execution_profile, paging_state, host, execute_as
         )
@@ -175,6 +178,9 @@ class Session:
                 resolved = self._remember(query)
             values = query.encoder.encode(() if parameters is None else parameters)
         else:
+            used = keyspaces.used(query)
+            if used is not None:
+                return self._use(query, used)
             resolved, values = self._resolve(
                 query, parameters, trace, custom_payload, execution_profile, paging_state, execute_as
             )
@@ -189,8 +195,7 @@ class Session:
         future = ResponseFuture()
         future._execution = execution
         if self._init_listeners:
-            for fn, args, kwargs in list(self._init_listeners):
-                fn(future, *args, **kwargs)
+            self._tell_init_listeners(future)
         execution.start(future)
         return future
 
@@ -198,6 +203,7 @@ class Session:
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         resolved = resolve(self, prepared, profile, self._timeout(profile))
         prepared._templates[self._shape] = resolved
+        self._remembered.add(prepared)
         return resolved
 
     def _resolve(
@@ -360,19 +366,30 @@ class Session:
         self.cluster._enter_keyspace(keyspace)
         self.keyspace = keyspace
 
-    def _use(self, query: str) -> ResultSet:
-        """``USE`` is never sent on a shared connection: it acts as :meth:`set_keyspace`."""
-        self.set_keyspace(keyspaces.used(query))
-        profile = self._profile(EXEC_PROFILE_DEFAULT)
-        execution = Execution(self, resolve(self, SimpleStatement(query), profile, None), b"", 0, None)
-        future = ResponseFuture.of(execution)
-        execution.done = True
-        future.finish(Page.void())
-        return future.result()
+    def _use(self, query: str | SimpleStatement, keyspace: str) -> ResponseFuture:
+        """``USE`` is never sent on a shared connection: it acts as :meth:`set_keyspace`, in a greenlet of the driver's."""
+        statement = SimpleStatement(query) if isinstance(query, str) else query
+        execution = Execution(self, resolve(self, statement, self._profile(EXEC_PROFILE_DEFAULT), None), b"", 0, None)
+        execution.sink = future = ResponseFuture.of(execution)
+
+        def enter() -> None:
+            self.set_keyspace(keyspace)
+            execution._finish(Page.void())
+
+        execution._decide(enter)
+        return future
 
     def add_request_init_listener(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call ``fn(future, *args, **kwargs)`` for each request before it is sent, in the greenlet that sends it."""
         self._init_listeners.append((fn, args, kwargs))
+
+    def _tell_init_listeners(self, future: ResponseFuture) -> None:
+        try:
+            for fn, args, kwargs in list(self._init_listeners):
+                fn(future, *args, **kwargs)
+        except BaseException as error:
+            future.fail(error)  # others may have got hold of it
+            raise
 
     def remove_request_init_listener(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Take back :meth:`add_request_init_listener`.
@@ -425,6 +442,7 @@ class Session:
             return
         self.is_shutdown = True
         self._thread = -1
+        self._reshape()  # statements live on: they need not keep this Session
         self._admission.fail_all(
             lambda execution: ConnectionShutdown("the Session was shut down while the request waited for a connection")
         )
@@ -466,6 +484,8 @@ class Session:
         elif isinstance(message, SetKeyspace) and execution.connection is not None:
             # Nobody may find a keyspace set that he did not ask for.
             self.cluster._replace_connection(execution.connection)
+        elif isinstance(execution.sink, ResponseFuture):
+            raise DriverException(f"{execution.host} answered a request with {type(message).__name__}")
         return Page.void() if isinstance(execution.sink, ResponseFuture) else message
 
     def _read_trace(self, trace_id: uuid.UUID, max_wait: float | None, query_cl: int | None) -> Any:
