@@ -1,10 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""CQL values to bytes and back, compiled (layer: core). Sans-IO; runs in whichever greenlet asks for rows or binds values.
+"""CQL values to bytes and back, compiled (layer: core).
 
-A CQL type is a tree of `CqlType` objects, made once per statement; each has a C-level `read` (bytes -> value) and `write`
-(value -> bytes). `RowDecoder` applies the trees of a result's columns to its rows, `BindEncoder` those of a statement's
-parameters to its values. Sources: protocol v3-v5 section 4.2.5.2 (metadata) and section 6 (values); collections have the
-format of v3 and later.
+Sans-IO; runs in whichever greenlet looks at rows or binds values.
+
+A CQL type is a tree of `CqlType` objects, made once per statement; each has a C-level `read` (bytes -> value) and
+`write` (value -> bytes). `RowDecoder` applies the trees of a result's columns to its rows, `BindEncoder` those of a
+statement's parameters to its values. Sources: protocol v3-v5 section 4.2.5.2 (metadata) and section 6 (values);
+collections have the format of v3 and later.
 
 Nothing here trusts a length or a count before comparing it with the bytes that are left, and nothing allocates by one.
 Wrong cells raise DecodeError, values that do not fit EncodeError, wrong metadata FrameError.

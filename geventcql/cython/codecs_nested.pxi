@@ -367,7 +367,7 @@ cdef class UserType(TupleType):
 
 @cython.final
 cdef class VectorType(CqlType):
-    """vector<element, dimension>: list; from any iterable of that length but a str (fast: arrays of floats and doubles).
+    """vector<element, dimension>: list; from any iterable of that length but a str (fast: an array of floats).
 
     Elements of a fixed size stand one after the other, others behind an unsigned vint with their length
     (Cassandra: db.marshal.VectorType).
@@ -435,7 +435,7 @@ cdef class VectorType(CqlType):
         return 0
 
     cdef int write_array(self, Writer *w, object value) except -1:
-        """Append the numbers of an array.array, numpy.ndarray or the like; 0 and nothing done if they are not so simple."""
+        """Append the numbers of an array.array, numpy.ndarray or the like; 0, nothing done, if they are not so simple."""
         cdef Py_buffer view
         cdef Py_ssize_t i
         cdef char kind

@@ -305,8 +305,8 @@ def read_columns(bytes body not None, Py_ssize_t pos, int flags, Py_ssize_t coun
     """The `count` column specifications at `pos` of `body` and the position behind them (protocol section 4.2.5.2).
 
     `flags`: those of the metadata; 0x1: one keyspace and table name, at the front, for all. `user_types`: (keyspace,
-    type name) -> class that values of that user type become. Returns (tuple of ColumnSpec, end); FrameError if the bytes
-    end early or make no sense, or types are nested deeper than 64 levels.
+    type name) -> class that values of that user type become. Returns (tuple of ColumnSpec, end); FrameError if the
+    bytes end early or make no sense, or types are nested deeper than 64 levels.
     """
     cdef Cursor cursor
     start_cursor(&cursor, body, pos)

@@ -33,9 +33,9 @@ cdef class RowDecoder:
     def decode_rows(self, bytes body not None, Py_ssize_t pos, Py_ssize_t count, row_class=None):
         """The next `count` rows at `pos` of `body`, a list, and the position behind them.
 
-        `row_class`: None for plain tuples, or a subclass of tuple (a named tuple's class with as many fields as there are
-        columns), whose constructor does not run. DecodeError, naming column and type, if a cell is wrong; also if the
-        bytes end before `count` rows. TypeError, ValueError: `row_class` does not fit.
+        `row_class`: None for plain tuples, or a subclass of tuple (a named tuple's class with as many fields as there
+        are columns), whose constructor does not run. DecodeError, naming column and type, if a cell is wrong; also if
+        the bytes end before `count` rows. TypeError, ValueError: `row_class` does not fit.
         """
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body), width = PyTuple_GET_SIZE(self.types)
         cdef Py_ssize_t column = 0
@@ -139,10 +139,10 @@ cdef class BindEncoder:
     def encode(self, values):
         """`values` as <n><value 1>...<value n> of QUERY, EXECUTE and BATCH (protocol section 4.1.4).
 
-        A sequence by position, the last ones may be missing, or a mapping by parameter name, whose other keys are ignored;
-        None for no values. What is missing is UNSET; on v3 that is a ValueError for sequences, a KeyError for mappings, as
-        is UNSET itself (ValueError). Also ValueError: too many values; null or UNSET for a part of the partition key.
-        EncodeError (a TypeError and a ValueError) if a value does not fit its type.
+        A sequence by position, the last ones may be missing, or a mapping by parameter name, whose other keys are
+        ignored; None for no values. What is missing is UNSET; on v3 it is an error (ValueError for sequences, KeyError
+        for mappings), and so is UNSET itself (ValueError). Also ValueError: too many values; null or UNSET for a part
+        of the partition key. EncodeError (a TypeError and a ValueError) if a value does not fit its type.
         """
         cdef Writer w
         cdef char[INLINE] data

@@ -22,8 +22,8 @@ cdef class CqlType:
     """A CQL type: a node of a tree, its element types below it. Immutable; equal to a type with the same class name.
 
     `name`: as CQL spells it; `cass_name`: the class name that Cassandra has for it; `code`: the [option] id of the
-    protocol (0: custom); `subtypes`: the element types. `encode` and `decode` are for single values; rows and parameters
-    go through RowDecoder and BindEncoder.
+    protocol (0: custom); `subtypes`: the element types. `encode` and `decode` are for single values; rows and
+    parameters go through RowDecoder and BindEncoder.
     """
 
     cdef readonly str name
@@ -116,7 +116,7 @@ class BadCell(Exception):
 
 
 cdef object wrong_size(CqlType cql_type, Py_ssize_t n):
-    """What a fixed-size type reads from `n` bytes, the wrong number: None from none (protocol section 6), else BadCell."""
+    """What a type reads from `n` bytes, not its number: None from none (protocol section 6), else BadCell."""
     if n == 0:
         return None
     raise BadCell(f"{cql_type.name}: {n} bytes")

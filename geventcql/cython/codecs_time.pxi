@@ -95,7 +95,8 @@ cdef object datetime_of_milliseconds(int64_t milliseconds):
     else:
         month += 3
     return datetime_new(
-        year, month, day_of_month, of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60, of_day % 1000 * 1000, None
+        year, month, day_of_month,
+        of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60, of_day % 1000 * 1000, None,
     )
 
 
@@ -167,7 +168,7 @@ cdef class TimestampType(CqlType):
 
 @cython.final
 cdef class SimpleDateType(CqlType):
-    """date: util.Date; from a datetime.date, a text "yyyy-mm-dd", or CQL's own number (days since 1970-01-01 + 2**31)."""
+    """date: util.Date; from a datetime.date, a text "yyyy-mm-dd", or CQL's number (days since 1970-01-01, plus 2**31)."""
 
     def __cinit__(self):
         self.describe("date", "SimpleDateType", 0x11, 0)
