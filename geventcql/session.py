@@ -49,9 +49,27 @@ get_outcome = AsyncResult.get
 
 # Statements that were resolved before one of these was set are resolved anew.
 _SETTINGS = frozenset(
-    """client_protocol_handler default_consistency_level default_fetch_size default_serial_consistency_level default_timeout
-    keyspace row_factory timestamp_generator use_client_timestamp""".split()
+    ["client_protocol_handler", "default_consistency_level", "default_fetch_size", "default_serial_consistency_level", "default_timeout", "keyspace", "row_factory", "timestamp_generator", "use_client_timestamp"]
 )
+
+
+class _OfDefaultProfile:
+    """A setting that a Session takes from the default profile until it is given a value of its own."""
+
+    def __init__(self, attribute: str) -> None:
+        self._attribute = attribute
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._own = f"_own_{name}"
+
+    def __get__(self, session: Any, owner: type | None = None) -> Any:
+        if session is None:
+            return self
+        own = session.__dict__.get(self._own, NOT_SET)
+        return getattr(session.cluster.profile_manager.default, self._attribute) if own is NOT_SET else own
+
+    def __set__(self, session: Any, value: Any) -> None:
+        session.__dict__[self._own] = value
 
 
 class Session:
@@ -65,10 +83,10 @@ class Session:
 
     keyspace: str | None = None
     default_fetch_size: int | None = 5000
-    default_timeout: Any = NOT_SET
-    default_consistency_level: Any = NOT_SET
-    default_serial_consistency_level: Any = NOT_SET
-    row_factory: Any = NOT_SET
+    default_timeout = _OfDefaultProfile("request_timeout")
+    default_consistency_level = _OfDefaultProfile("consistency_level")
+    default_serial_consistency_level = _OfDefaultProfile("serial_consistency_level")
+    row_factory = _OfDefaultProfile("row_factory")
     client_protocol_handler: ProtocolHandler | None = None
     use_client_timestamp = True
     max_trace_wait = 2.0
@@ -319,28 +337,26 @@ class Session:
         profile._users.add(self)
         return profile
 
-    def _timeout(self, profile: ExecutionProfile) -> float | None:
-        chosen = self.default_timeout if self._is_default(profile) else NOT_SET
-        return profile.request_timeout if chosen is NOT_SET else chosen
-
     def _is_default(self, profile: ExecutionProfile) -> bool:
         return profile is self.cluster.profile_manager.default
 
-    def _setting(self, profile: ExecutionProfile, own: Any, theirs: Any) -> Any:
-        return own if own is not NOT_SET and self._is_default(profile) else theirs
+    # What the Session says counts for the default profile only.
+
+    def _timeout(self, profile: ExecutionProfile) -> float | None:
+        timeout: float | None = self.default_timeout if self._is_default(profile) else profile.request_timeout
+        return timeout
 
     def _consistency(self, profile: ExecutionProfile) -> int:
-        level: int = self._setting(profile, self.default_consistency_level, profile.consistency_level)
+        level: int = self.default_consistency_level if self._is_default(profile) else profile.consistency_level
         return level
 
     def _serial_consistency(self, profile: ExecutionProfile) -> int | None:
-        level: int | None = self._setting(
-            profile, self.default_serial_consistency_level, profile.serial_consistency_level
-        )
+        default = self._is_default(profile)
+        level: int | None = self.default_serial_consistency_level if default else profile.serial_consistency_level
         return level
 
     def _row_factory(self, profile: ExecutionProfile) -> Callable[..., Any]:
-        factory: Callable[..., Any] = self._setting(profile, self.row_factory, profile.row_factory)
+        factory: Callable[..., Any] = self.row_factory if self._is_default(profile) else profile.row_factory
         return factory
 
     def _timestamp(self) -> int:
