@@ -13,7 +13,7 @@ CORE := $(wildcard geventcql/cython/*.pyx geventcql/cython/*.pxi geventcql/cytho
 NEEDS := PYTHON="$(PYTHON)" .ci/needs
 
 .DEFAULT_GOAL := help
-.PHONY: help env jars demo test slow lint bench build clean
+.PHONY: help env jars demo test slow lint bench docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -61,6 +61,10 @@ lint: $(VENV)/.built ## ruff and mypy
 
 bench: jars $(VENV)/.bench ## measure geventcql and its peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.built ## build the book as HTML, in docs/_build
+	$(PIP) --no-build-isolation -e '.[docs]'
+	$(BIN)/python -m sphinx -q -W -b html docs docs/_build
 
 build: $(VENV)/.built ## a source distribution, and a wheel built from it, in dist/
 	$(BIN)/python -m build -q --outdir dist
