@@ -435,7 +435,7 @@ cdef class VectorType(CqlType):
         return 0
 
     cdef int write_array(self, Writer *w, object value) except -1:
-        """Append the numbers of an array.array, numpy.ndarray or the like; 0, nothing done, if they are not so simple."""
+        """Append the numbers of an array.array, numpy.ndarray or the like; 0, nothing done if they are not so simple."""
         cdef Py_buffer view
         cdef Py_ssize_t i
         cdef char kind

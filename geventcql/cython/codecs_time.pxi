@@ -168,7 +168,7 @@ cdef class TimestampType(CqlType):
 
 @cython.final
 cdef class SimpleDateType(CqlType):
-    """date: util.Date; from a datetime.date, a text "yyyy-mm-dd", or CQL's number (days since 1970-01-01, plus 2**31)."""
+    """date: util.Date; from a datetime.date, a text "yyyy-mm-dd", or CQL's number (days since 1970-01-01 + 2**31)."""
 
     def __cinit__(self):
         self.describe("date", "SimpleDateType", 0x11, 0)
