@@ -49,7 +49,17 @@ get_outcome = AsyncResult.get
 
 # Statements that were resolved before one of these was set are resolved anew.
 _SETTINGS = frozenset(
-    ["client_protocol_handler", "default_consistency_level", "default_fetch_size", "default_serial_consistency_level", "default_timeout", "keyspace", "row_factory", "timestamp_generator", "use_client_timestamp"]
+    [
+        "client_protocol_handler",
+        "default_consistency_level",
+        "default_fetch_size",
+        "default_serial_consistency_level",
+        "default_timeout",
+        "keyspace",
+        "row_factory",
+        "timestamp_generator",
+        "use_client_timestamp",
+    ]
 )
 
 
