@@ -75,7 +75,10 @@ def _scalars(util: Any) -> dict[str, Case]:
         "boolean_": Case("boolean", [True, False]),
         "date_": Case(
             "date",
-            [util.Date(days) for days in (-(2**31), days_of_year_1 - 1, days_of_year_1, -1, 0, 1, 2932896, 2932897, 2**31 - 1)],
+            [
+                util.Date(days)
+                for days in (-(2**31), days_of_year_1 - 1, days_of_year_1, -1, 0, 1, 2932896, 2932897, 2**31 - 1)
+            ],
         ),
         "decimal_": Case(
             "decimal",
@@ -107,9 +110,11 @@ def _scalars(util: Any) -> dict[str, Case]:
         "smallint_": Case("smallint", _integers(16)),
         "text_": Case(
             "text",
-            ["", "a", "it's ''quoted''", "100%", "h\u00e9", "\u65e5\u672c", "\ud7ff\ue000", "\uffff", "\U00010000", "\U0010ffff",
-             "\U0001f600" * 100, "e\u0301", "a\x00b", "\n\r\t"],
-        ),  # fmt: skip
+            [
+                *("", "a", "it's ''quoted''", "100%", "h\u00e9", "\u65e5\u672c", "e\u0301", "a\x00b", "\n\r\t"),
+                *("\ud7ff\ue000", "\uffff", "\U00010000", "\U0010ffff", "\U0001f600" * 100),
+            ],
+        ),
         "time_": Case("time", [util.Time(value) for value in (0, 1, 1_000_000_001, 86_399_999_999_999)]),
         "timestamp_": Case(
             "timestamp",
@@ -187,7 +192,9 @@ def _structures(util: Any) -> dict[str, Case]:
             [(1, "a", True), (None, "", None), (None, None, None)],
             [ReadsAs((7,), (7, None, None))],
         ),
-        "tuple_nested": Case("frozen<tuple<int, frozen<tuple<text, frozen<list<int>>>>>>", [(1, ("a", [1, 2])), (2, (None, []))]),
+        "tuple_nested": Case(
+            "frozen<tuple<int, frozen<tuple<text, frozen<list<int>>>>>>", [(1, ("a", [1, 2])), (2, (None, []))]
+        ),
         "udt_": Case("frozen<address>", [], [home, address("", 0, empty), bare, ReadsAs(tuple(home), home)]),
         "udt_free": Case("address", [], [home, address("only street", None, None), address(None, 5, None)]),
         "udt_nested": Case("frozen<person>", [], [person("Ada", 36, home), person("Bob", None, bare), person(None, 1, None)]),
@@ -195,7 +202,9 @@ def _structures(util: Any) -> dict[str, Case]:
         "list_of_udts": Case("list<frozen<address>>", [], [[home, bare], [home]]),
         "list_of_mapped": Case("list<frozen<mapped>>", [[Mapped("x", 1), Mapped(None, 2)]]),
         "map_by_udt": Case("map<frozen<address>, int>", [], [util.OrderedMap([(home, 1), (address("Z", None, empty), 2)])]),
-        "map_by_tuple": Case("map<frozen<tuple<int, text>>, frozen<set<int>>>", [{(1, "a"): util.sortedset([1]), (2, ""): empty}]),
+        "map_by_tuple": Case(
+            "map<frozen<tuple<int, text>>, frozen<set<int>>>", [{(1, "a"): util.sortedset([1]), (2, ""): empty}]
+        ),
         "deep": Case(
             "map<text, frozen<list<frozen<tuple<int, text>>>>>",
             [{"a": [(1, "x"), (None, None)], "b": [], "\u00e9": [(2**31 - 1, "\U0001f600")]}],

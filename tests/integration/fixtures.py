@@ -59,3 +59,10 @@ def peer(cassandra: Any) -> Iterator[Peer]:
     """cassandra-driver on protocol v4, in a process of its own."""
     with Peer(cassandra.contact_points[0], cassandra.port) as peer:
         yield peer
+
+
+@pytest.fixture
+def own(session: Session, ks: str) -> Iterator[Session]:
+    """A Session of the test's own in the module's keyspace, on each protocol version in turn."""
+    with session.cluster.connect(ks) as own:
+        yield own

@@ -23,7 +23,7 @@ _LENGTH = struct.Struct(">I")
 
 
 class PeerError(Exception):
-    """What cassandra-driver raised. `names`: its class and the bases of that, by name."""
+    """What cassandra-driver raised. `names`: its class and the bases of that, each with its module."""
 
     def __init__(self, names: list[str], text: str) -> None:
         super().__init__(names, text)
@@ -31,7 +31,7 @@ class PeerError(Exception):
 
     @property
     def name(self) -> str:
-        return self.names[0]
+        return self.names[0].rpartition(".")[2]
 
     def __str__(self) -> str:
         return f"cassandra-driver's {self.name}: {self.args[1]}"
@@ -147,7 +147,7 @@ def _serve(host: str, port: int, version: int) -> None:
         try:
             answer = getattr(worker, name)(*arguments)
         except Exception as error:
-            answer = PeerError([kind.__name__ for kind in type(error).__mro__], str(error))
+            answer = PeerError([f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__], str(error))
         data = pickle.dumps(answer)
         sink.write(_LENGTH.pack(len(data)) + data)
         sink.flush()

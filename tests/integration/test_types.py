@@ -152,13 +152,16 @@ def test_unset_leaves_what_is_there(session: Session, table: str) -> None:  # no
 
 
 # Types of which Cassandra takes values of no bytes at all.
-EMPTY = "ascii bigint blob boolean decimal double float inet int text timestamp timeuuid uuid varint".split()
+EMPTY = {"ascii": "''", "blob": "0x", "text": "''"} | {
+    name: f"blob_as_{name}(0x)"
+    for name in ("bigint", "boolean", "decimal", "double", "float", "inet", "int", "timestamp", "timeuuid", "uuid", "varint")
+}
 
 
 def test_values_without_bytes(session: Session, table: str, peer: Peer) -> None:  # noqa: F811
     version = session.cluster.protocol_version
     names = ", ".join(f"{name}_" for name in EMPTY)
-    values = ", ".join("''" if name in ("ascii", "text") else "0x" if name == "blob" else f"blob_as_{name}(0x)" for name in EMPTY)
+    values = ", ".join(EMPTY.values())
     session.execute(f"INSERT INTO {table} (writer, n, {names}) VALUES ('empty v{version}', 0, {values})")
     query = f"SELECT {names} FROM {table} WHERE writer = 'empty v{version}'"
     row = session.execute(session.prepare(query)).one()
