@@ -10,7 +10,6 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import gevent
 from gevent.event import AsyncResult
@@ -24,17 +23,16 @@ from geventcql.encoder import Encoder
 from geventcql.errors import ConnectionShutdown, DriverException, WrongHubError
 from geventcql.execution import Execution, Fetch
 from geventcql.preparing import Preparer
-from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile
+from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol import requests
 from geventcql.protocol.constants import ConsistencyLevel, Opcode, ProtocolVersion
-from geventcql.protocol.handler import ProtocolHandler
 from geventcql.protocol.responses import Prepared, SchemaChange, SetKeyspace
 from geventcql.query import PreparedStatement, SimpleStatement
 from geventcql.resolve import Resolved, resolve, with_parameters
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.routing import Router
-from geventcql.timestamps import MonotonicTimestampGenerator
+from geventcql.settings import SessionSettings
 from geventcql.waiting import Waker, park, thread_id
 
 if TYPE_CHECKING:
@@ -47,42 +45,8 @@ log = logging.getLogger(__name__)
 get_outcome = AsyncResult.get
 """What a future holds: the Page, or its error raised."""
 
-# Statements that were resolved before one of these was set are resolved anew.
-_SETTINGS = frozenset(
-    [
-        "client_protocol_handler",
-        "default_consistency_level",
-        "default_fetch_size",
-        "default_serial_consistency_level",
-        "default_timeout",
-        "keyspace",
-        "row_factory",
-        "timestamp_generator",
-        "use_client_timestamp",
-    ]
-)
 
-
-class _OfDefaultProfile:
-    """A setting that a Session takes from the default profile until it is given a value of its own."""
-
-    def __init__(self, attribute: str) -> None:
-        self._attribute = attribute
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._own = f"_own_{name}"
-
-    def __get__(self, session: Any, owner: type | None = None) -> Any:
-        if session is None:
-            return self
-        own = session.__dict__.get(self._own, NOT_SET)
-        return getattr(session.cluster.profile_manager.default, self._attribute) if own is NOT_SET else own
-
-    def __set__(self, session: Any, value: Any) -> None:
-        session.__dict__[self._own] = value
-
-
-class Session:
+class Session(SessionSettings):
     """Executes statements (``cassandra.cluster.Session``). Made by :meth:`Cluster.connect` or :func:`geventcql.connect`.
 
     Attributes that may be set: ``default_timeout`` (seconds), ``default_fetch_size`` (rows per page),
@@ -91,25 +55,13 @@ class Session:
     (:class:`~geventcql.protocol.ProtocolHandler`: an application's own decoding of rows).
     """
 
-    keyspace: str | None = None
-    default_fetch_size: int | None = 5000
-    default_timeout = _OfDefaultProfile("request_timeout")
-    default_consistency_level = _OfDefaultProfile("consistency_level")
-    default_serial_consistency_level = _OfDefaultProfile("serial_consistency_level")
-    row_factory = _OfDefaultProfile("row_factory")
-    client_protocol_handler: ProtocolHandler | None = None
-    use_client_timestamp = True
     max_trace_wait = 2.0
 
     def __init__(self, cluster: Cluster, keyspace: str | None = None) -> None:
-        self._shape: Any = object()
-        """Replaced whenever a setting changes; statements resolved under another one are resolved anew."""
-        self._remembered: WeakSet[PreparedStatement] = WeakSet()
-        self.cluster = cluster
+        super().__init__(cluster)
         self.session_id = uuid.uuid4()
         self.encoder = Encoder()
         self.is_shutdown = False
-        self.timestamp_generator = cluster.timestamp_generator or MonotonicTimestampGenerator()
         self._hub = gevent.get_hub()
         self._owner = self._thread = thread_id()
         """The thread it belongs to, and the one that may execute on it: none once it is shut down."""
@@ -120,17 +72,6 @@ class Session:
         self._init_listeners: list[tuple[Callable[..., Any], Any, Any]] = []
         if keyspace is not None:
             self.keyspace = keyspace
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-        if name in _SETTINGS:
-            self._reshape()
-
-    def _reshape(self) -> None:
-        for prepared in self._remembered:
-            prepared._templates.pop(self._shape, None)
-        self._remembered.clear()
-        self._shape = object()
 
     # -- executing ----------------------------------------------------------------------------------------------------
 
@@ -340,48 +281,7 @@ class Session:
         """As :meth:`imap`; results in the order in which they come."""
         return concurrent.imap(self, statement, parameters, concurrency, execution_profile, ordered=False)
 
-    # -- profiles and settings ------------------------------------------------------------------------------------------
-
-    def _profile(self, name: Any) -> ExecutionProfile:
-        profile = self.cluster.profile_manager.get(name)
-        profile._users.add(self)
-        return profile
-
-    def _is_default(self, profile: ExecutionProfile) -> bool:
-        return profile is self.cluster.profile_manager.default
-
-    # What the Session says counts for the default profile only.
-
-    def _timeout(self, profile: ExecutionProfile) -> float | None:
-        timeout: float | None = self.default_timeout if self._is_default(profile) else profile.request_timeout
-        return timeout
-
-    def _consistency(self, profile: ExecutionProfile) -> int:
-        level: int = self.default_consistency_level if self._is_default(profile) else profile.consistency_level
-        return level
-
-    def _serial_consistency(self, profile: ExecutionProfile) -> int | None:
-        default = self._is_default(profile)
-        level: int | None = self.default_serial_consistency_level if default else profile.serial_consistency_level
-        return level
-
-    def _row_factory(self, profile: ExecutionProfile) -> Callable[..., Any]:
-        factory: Callable[..., Any] = self.row_factory if self._is_default(profile) else profile.row_factory
-        return factory
-
-    def _timestamp(self) -> int:
-        return self.timestamp_generator()
-
-    def get_execution_profile(self, name: Any) -> ExecutionProfile:
-        """The execution profile of that name.
-
-        :raises ValueError: there is none
-        """
-        return self.cluster.profile_manager.get(name)
-
-    def execution_profile_clone_update(self, ep: Any, **kwargs: Any) -> ExecutionProfile:
-        """A copy of the profile (or of the one named) ``ep`` with some attributes changed."""
-        return self.get_execution_profile(ep).clone(**kwargs)
+    # -- keyspace and listeners --------------------------------------------------------------------------------------------
 
     def set_keyspace(self, keyspace: str) -> None:
         """Unqualified names are in ``keyspace`` from now on; waits.

@@ -48,7 +48,7 @@ MODULES = {
 }
 PURE = ("foundation", "core", "protocol", "model")
 IMPURE = {"gevent", "greenlet", "socket", "_socket", "ssl", "threading", "_thread", "select", "selectors", "asyncio"}
-OPENERS = {"socket", "create_connection", "socketpair", "fromfd", "wrap_socket", "wrap_bio"}
+OPENERS = {"socket", "create_connection", "socketpair", "fromfd", "wrap_socket"}
 TRANSPORT = "geventcql.net.transport"
 
 LONGEST_MODULE = 500
