@@ -205,6 +205,8 @@ class Cluster:
         self._decoders = DecoderCache(self._user_types)
         self._listeners: list[Any] = []
         self._connecting: AsyncResult | None = None
+        self._connectors = 0
+        """Greenlets that wait for a Session."""
         self._thread: int | None = None
         self._entered: set[str | None] = set()
 
@@ -244,6 +246,7 @@ class Cluster:
             self._begin()
         connecting = self._connecting
         assert connecting is not None
+        self._connectors += 1
         try:
             connecting.get()
             self._wait_for_pools(self._pool_keyspace(None), wait_for_all_pools)
@@ -253,12 +256,14 @@ class Cluster:
                 session.keyspace = keyspace
             for (type_keyspace, user_type), klass in list(self._user_types.items()):
                 session.user_type_registered(type_keyspace, user_type, klass)
-        except BaseException:
-            if not self.sessions:
+            if self._connecting is not connecting:
+                raise DriverException("the Cluster was shut down while it connected")
+            self.sessions.add(session)
+            return session
+        finally:
+            self._connectors -= 1
+            if not self.sessions and not self._connectors and self._connecting is connecting:
                 self._stop()  # a Cluster that nobody got a Session of leaves nothing behind; connect may be tried again
-            raise
-        self.sessions.add(session)
-        return session
 
     def _begin(self) -> None:
         self._thread = thread_id()
@@ -280,7 +285,7 @@ class Cluster:
             for host in self.metadata.all_hosts():
                 self._registry.add(host)
             self._heartbeat.start()
-        except BaseException as error:
+        except Exception as error:
             done.set_exception(error)
         else:
             done.set(True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import gevent
 from gevent.queue import SimpleQueue
 
 from geventcql.profiles import EXEC_PROFILE_DEFAULT
@@ -33,6 +35,10 @@ class _Failed:
 
     def __init__(self, error: Exception) -> None:
         self.exception = error
+
+    def wait(self) -> None:
+        """A turn for others: many in a row must not keep the hub waiting."""
+        gevent.sleep(0)
 
     def result(self) -> Any:
         raise self.exception
@@ -66,8 +72,7 @@ def _ordered(
             window.append(_send(session, statement, parameters, profile))
         while window:
             future = window[0]
-            if not isinstance(future, _Failed):
-                future.wait()
+            future.wait()
             window.popleft()
             for statement, parameters in islice(requests, 1):
                 window.append(_send(session, statement, parameters, profile))
@@ -97,6 +102,7 @@ def _unordered(
         send(concurrency)
         while under_way:
             future = ended.get()
+            future.wait()
             number = under_way.pop(future)
             send(1)
             yield number, future
@@ -119,9 +125,14 @@ def imap(
     """See :meth:`Session.imap` and :meth:`Session.imap_unordered`."""
     _check(concurrency)
     requests = ((statement, values) for values in parameters)
+    # Not generators: an error ends those, and the results behind it are still wanted.
     if ordered:
-        return (future.result() for future in _ordered(session, requests, concurrency, execution_profile))
-    return (future.result() for _, future in _unordered(session, requests, concurrency, execution_profile))
+        return map(_result, _ordered(session, requests, concurrency, execution_profile))
+    return map(_result, map(itemgetter(1), _unordered(session, requests, concurrency, execution_profile)))
+
+
+def _result(future: ResponseFuture | _Failed) -> Any:
+    return future.result()
 
 
 def _outcome(future: Any, raise_errors: bool) -> ExecutionResult:

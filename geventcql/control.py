@@ -84,7 +84,6 @@ class ControlConnection:
             connection = self.connection
             if connection is None:
                 connection = self._connection = self._open_any()
-                self._refresh(connection)
             return connection
 
     def _open_any(self) -> Connection:
@@ -109,6 +108,7 @@ class ControlConnection:
         connection = open_negotiated(
             endpoint, cluster._protocol_version, cluster._connection_settings, cluster._version_is_fixed
         )
+        self._refresh(connection)
         cluster._settle_version(connection.version)
         return connection
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import AsyncResult, Event
 
-from geventcql.errors import AuthenticationFailed
+from geventcql.errors import AuthenticationFailed, ConnectionShutdown
 from geventcql.host import Host
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["HostRegistry", "HostSupervisor"]
 
 log = logging.getLogger(__name__)
+
+PAUSE = 1.0
+"""Between attempts to reach a host, seconds, where the reconnection policy gives none."""
 
 
 class HostSupervisor:
@@ -40,6 +43,8 @@ class HostSupervisor:
         self.pools: dict[str | None, HostPool] = {}
         self._cluster = cluster
         self._below_size = Event()
+        self._backing_off = False
+        self._ended = False
         self._tried: dict[str | None, AsyncResult] = {}
         self._greenlet = gevent.spawn(self._run)
 
@@ -51,41 +56,50 @@ class HostSupervisor:
             pool = HostPool(self.host, keyspace, size, self._report, self._cluster._on_room)
             self.pools[keyspace] = pool
             self._tried[keyspace] = AsyncResult()
-            self._below_size.set()
+            self._below_size.set()  # somebody waits for the outcome: not after the pause that others are due to
         return pool
 
     def first_try(self, keyspace: str | None) -> AsyncResult:
-        """Set once the first attempt to open a connection for ``keyspace`` has ended: True, or the error."""
+        """Set once a connection for ``keyspace`` has been opened, to True, or once that has failed, to the error."""
         return self._tried[keyspace]
 
     def _report(self, pool: HostPool) -> None:
-        self._below_size.set()
+        if not self._backing_off:
+            self._below_size.set()
         self._cluster._registry.changed()
 
     def _run(self) -> None:
         """The supervisor greenlet."""
-        schedule: Iterator[float] | None = None
-        delay: float | None = None
-        while True:
-            self._below_size.wait(delay)
+        pauses: Iterator[float] | None = None
+        pause: float | None = None
+        while not self._ended:
+            self._below_size.wait(pause)
             self._below_size.clear()
-            delay = None
             filled = [self._fill(pool) for pool in list(self.pools.values())]  # try each, whatever became of the others
-            if all(filled):
-                schedule = None
+            self._backing_off = not all(filled)
+            if not self._backing_off:
+                pauses = pause = None
                 continue
-            if schedule is None:
-                schedule = iter(self._cluster.reconnection_policy.new_schedule())
-            delay = next(schedule, None)
-            if delay is None:  # a policy that has no more delays must not lose the host: begin again
-                schedule = iter(self._cluster.reconnection_policy.new_schedule())
-                delay = next(schedule, 1.0)
-            gevent.sleep(delay)
-            delay = 0.0
+            if pauses is None:
+                pauses = self._pauses()
+            pause = next(pauses)
+
+    def _pauses(self) -> Iterator[float]:
+        """What the reconnection policy says, seconds; a policy that ends or fails must not lose the host."""
+        while True:
+            given = False
+            try:
+                for pause in self._cluster.reconnection_policy.new_schedule():
+                    given = True
+                    yield pause
+            except Exception:
+                log.exception("%r failed", self._cluster.reconnection_policy)
+            if not given:
+                yield PAUSE
 
     def _fill(self, pool: HostPool) -> bool:
         """Open what is missing; False if that failed."""
-        while pool.missing:
+        while pool.missing and not self._ended:
             try:
                 connection = self._cluster._open_pooled(self.host, pool.keyspace)
             except Exception as error:
@@ -93,9 +107,7 @@ class HostSupervisor:
                 return False
             pool.add(connection)
             self._up()
-            tried = self._tried[pool.keyspace]
-            if not tried.ready():
-                tried.set(True)
+            self._tried[pool.keyspace].set(True)
         return True
 
     def _failed(self, pool: HostPool, error: Exception) -> None:
@@ -103,9 +115,7 @@ class HostSupervisor:
         pool.opening = False
         level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
         log.log(level, "cannot open a connection to %s: %s", self.host, error)
-        tried = self._tried[pool.keyspace]
-        if not tried.ready():
-            tried.set(error)
+        self._tried[pool.keyspace].set(error)
         if not any(p.connections for p in self.pools.values()) and self.host.is_up is not False:
             self.host.set_down()
             self._cluster._registry.changed()
@@ -121,8 +131,12 @@ class HostSupervisor:
 
     def shutdown(self) -> None:
         """Close all connections of the host and end."""
+        self._ended = True
         for pool in self.pools.values():
             pool.shutdown()
+        for tried in self._tried.values():
+            if not tried.ready():
+                tried.set(ConnectionShutdown("the Cluster was shut down", self.host.endpoint))
         if self._greenlet is not gevent.getcurrent():
             self._greenlet.kill(block=False)
 
