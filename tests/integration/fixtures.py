@@ -1,6 +1,7 @@
-"""Fixtures that the test modules of this folder import: sessions per protocol version, a keyspace, cassandra-driver.
+"""Fixtures of this folder's tests, a pytest plugin: sessions per protocol version, a keyspace, cassandra-driver.
 
-They last for a module: a keyspace per test, as the plugin has it, costs a fifth of a second each time.
+They last for a module or longer: a keyspace per test, as the plugin has it, costs a fifth of a second each time. A module
+gets them by ``pytest_plugins = "tests.integration.fixtures"``.
 """
 
 from __future__ import annotations
@@ -11,21 +12,9 @@ from typing import Any
 
 import pytest
 
-from geventcql.cluster import Cluster
 from geventcql.session import Session
-from geventcql.testing import CassandraCluster
 from tests.integration.peer import Peer
-
-DDL_TIMEOUT = 60.0
-VERSIONS = (3, 4, 5)
-
-
-def connect(server: Any, version: int = 5, **options: Any) -> Cluster:
-    """A Cluster, not connected yet, for the server that the fixture `cassandra` gives."""
-    if isinstance(server, CassandraCluster):
-        options = {**server.driver_options(), **options}
-    return Cluster(server.contact_points, port=server.port, protocol_version=version, **options)
-
+from tests.integration.support import DDL_TIMEOUT, VERSIONS, connect
 
 @pytest.fixture(scope="module")
 def sessions(cassandra: Any) -> Iterator[dict[int, Session]]:
@@ -54,7 +43,7 @@ def session(request: pytest.FixtureRequest, sessions: dict[int, Session]) -> Ses
     return sessions[request.param]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def peer(cassandra: Any) -> Iterator[Peer]:
     """cassandra-driver on protocol v4, in a process of its own."""
     with Peer(cassandra.contact_points[0], cassandra.port) as peer:

@@ -24,8 +24,10 @@ from geventcql.query import (
     tuple_factory,
 )
 from geventcql.session import Session
-from tests.integration.fixtures import DDL_TIMEOUT, connect, ks, own, peer, session, sessions  # noqa: F401  # fixtures
 from tests.integration.peer import Peer, PeerError
+from tests.integration.support import DDL_TIMEOUT, connect
+
+pytest_plugins = "tests.integration.fixtures"
 
 ROWS = 5000
 

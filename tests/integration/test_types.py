@@ -12,8 +12,10 @@ from geventcql.errors import EncodeError, UserTypeDoesNotExist
 from geventcql.query import UNSET_VALUE, BatchStatement, BatchType, SimpleStatement
 from geventcql.session import Session
 from tests.integration.cqlvalues import TYPES, Mapped, address, cases, describe, describe_rows
-from tests.integration.fixtures import DDL_TIMEOUT, connect, ks, peer, session, sessions  # noqa: F401  # fixtures
 from tests.integration.peer import Peer
+from tests.integration.support import DDL_TIMEOUT, connect
+
+pytest_plugins = "tests.integration.fixtures"
 
 CASES = cases(util)
 COLUMNS = pytest.mark.parametrize("column", CASES)
@@ -21,7 +23,7 @@ WITH_LITERALS = pytest.mark.parametrize("column", [name for name, case in CASES.
 
 
 @pytest.fixture(scope="module")
-def table(sessions: dict[int, Session], ks: str, peer: Peer) -> Iterator[str]:  # noqa: F811
+def table(sessions: dict[int, Session], ks: str, peer: Peer) -> Iterator[str]:
     """A table with a column of each type, what cassandra-driver writes in its rows of writer `theirs`."""
     ddl = sessions[5]
     for text in TYPES:
@@ -44,7 +46,7 @@ def qualified(cql_type: str, keyspace: str) -> str:
     return cql_type
 
 
-def select(session: Session, table: str, column: str, writer: str) -> list[Any]:  # noqa: F811
+def select(session: Session, table: str, column: str, writer: str) -> list[Any]:
     statement = session.prepare(f"SELECT {column} FROM {table} WHERE writer = ?")
     return [row[0] for row in describe_rows(session.execute(statement, [writer]))]
 
@@ -54,7 +56,7 @@ def described(values: list[Any]) -> list[Any]:
 
 
 @COLUMNS
-def test_bound(session: Session, table: str, column: str, peer: Peer) -> None:  # noqa: F811
+def test_bound(session: Session, table: str, column: str, peer: Peer) -> None:
     case, writer = CASES[column], f"bound v{session.cluster.protocol_version} {column}"
     insert = session.prepare(f"INSERT INTO {table} (writer, n, {column}) VALUES (?, ?, ?)")
     for number, value in enumerate(case.written()):
@@ -66,12 +68,12 @@ def test_bound(session: Session, table: str, column: str, peer: Peer) -> None:  
 
 
 @COLUMNS
-def test_written_by_cassandra_driver(session: Session, table: str, column: str) -> None:  # noqa: F811
+def test_written_by_cassandra_driver(session: Session, table: str, column: str) -> None:
     assert select(session, table, column, f"theirs {column}") == described(CASES[column].read())
 
 
 @WITH_LITERALS
-def test_literals(session: Session, table: str, column: str, peer: Peer) -> None:  # noqa: F811
+def test_literals(session: Session, table: str, column: str, peer: Peer) -> None:
     case, writer = CASES[column], f"literals v{session.cluster.protocol_version} {column}"
     for number, value in enumerate(case.written(literals=True)):
         session.execute(f"INSERT INTO {table} (writer, n, {column}) VALUES (%s, %s, %s)", (writer, number, value))
@@ -83,7 +85,7 @@ def test_literals(session: Session, table: str, column: str, peer: Peer) -> None
 
 
 @COLUMNS
-def test_batches_and_names(session: Session, table: str, column: str) -> None:  # noqa: F811
+def test_batches_and_names(session: Session, table: str, column: str) -> None:
     case, writer = CASES[column], f"batch v{session.cluster.protocol_version} {column}"
     insert = session.prepare(f"INSERT INTO {table} (writer, n, {column}) VALUES (:writer, :number, :cell)")
     batch = BatchStatement(BatchType.UNLOGGED)
@@ -93,7 +95,7 @@ def test_batches_and_names(session: Session, table: str, column: str) -> None:  
     assert select(session, table, column, writer) == described(case.read())
 
 
-def test_fewer_fields_than_the_user_type_has(session: Session, table: str, peer: Peer) -> None:  # noqa: F811
+def test_fewer_fields_than_the_user_type_has(session: Session, table: str, peer: Peer) -> None:
     """cassandra-driver writes only values of all fields; what is written with fewer it reads."""
     writer = f"fewer v{session.cluster.protocol_version}"
     insert = session.prepare(f"INSERT INTO {table} (writer, n, udt_, tuple_) VALUES (?, 0, ?, ?)")
@@ -104,7 +106,7 @@ def test_fewer_fields_than_the_user_type_has(session: Session, table: str, peer:
     assert peer.read(query, [writer]) == expected
 
 
-def test_a_user_type_that_grew(session: Session, ks: str, peer: Peer) -> None:  # noqa: F811
+def test_a_user_type_that_grew(session: Session, ks: str, peer: Peer) -> None:
     name = f"{ks}.grown{session.cluster.protocol_version}"
     session.execute(f"CREATE TYPE {name} (a int)", timeout=DDL_TIMEOUT)
     session.execute(f"CREATE TABLE {name}_table (id int PRIMARY KEY, v frozen<{name}>, w {name})", timeout=DDL_TIMEOUT)
@@ -116,7 +118,7 @@ def test_a_user_type_that_grew(session: Session, ks: str, peer: Peer) -> None:  
     assert describe_rows([row]) == describe_rows(session.execute(query)) == peer.read(query)
 
 
-def test_counters(session: Session, ks: str, peer: Peer) -> None:  # noqa: F811
+def test_counters(session: Session, ks: str, peer: Peer) -> None:
     name = f"{ks}.counters{session.cluster.protocol_version}"
     session.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, hits counter)", timeout=DDL_TIMEOUT)
     add = session.prepare(f"UPDATE {name} SET hits = hits + ? WHERE id = ?")
@@ -134,7 +136,7 @@ def test_counters(session: Session, ks: str, peer: Peer) -> None:  # noqa: F811
     assert sorted(tuple(cell[1] for cell in row) for row in peer.read(query)) == expected
 
 
-def test_unset_leaves_what_is_there(session: Session, table: str) -> None:  # noqa: F811
+def test_unset_leaves_what_is_there(session: Session, table: str) -> None:
     version = session.cluster.protocol_version
     insert = session.prepare(f"INSERT INTO {table} (writer, n, text_, list_) VALUES (?, 0, ?, ?)")
     key = f"unset v{version}"
@@ -158,7 +160,7 @@ EMPTY = {"ascii": "''", "blob": "0x", "text": "''"} | {
 }
 
 
-def test_values_without_bytes(session: Session, table: str, peer: Peer) -> None:  # noqa: F811
+def test_values_without_bytes(session: Session, table: str, peer: Peer) -> None:
     version = session.cluster.protocol_version
     names = ", ".join(f"{name}_" for name in EMPTY)
     values = ", ".join(EMPTY.values())
@@ -170,7 +172,7 @@ def test_values_without_bytes(session: Session, table: str, peer: Peer) -> None:
     assert describe_rows([row]) == peer.read(query)
 
 
-def test_values_without_bytes_in_collections(session: Session, table: str, peer: Peer) -> None:  # noqa: F811
+def test_values_without_bytes_in_collections(session: Session, table: str, peer: Peer) -> None:
     version = session.cluster.protocol_version
     session.execute(
         f"INSERT INTO {table} (writer, n, list_, tuple_) "
@@ -183,7 +185,7 @@ def test_values_without_bytes_in_collections(session: Session, table: str, peer:
 
 
 @pytest.mark.parametrize("milliseconds", [-(2**63), -62135596800001, -62167219200000, 253402300800000, 2**63 - 1])
-def test_timestamps_that_no_datetime_holds(session: Session, table: str, milliseconds: int) -> None:  # noqa: F811
+def test_timestamps_that_no_datetime_holds(session: Session, table: str, milliseconds: int) -> None:
     """geventcql gives a util.Timestamp; cassandra-driver fails to read them, and closes the connection besides."""
     writer = f"far v{session.cluster.protocol_version} {milliseconds}"
     insert = session.prepare(f"INSERT INTO {table} (writer, n, timestamp_) VALUES (?, ?, ?)")
@@ -196,7 +198,7 @@ def test_timestamps_that_no_datetime_holds(session: Session, table: str, millise
 
 
 @pytest.mark.parametrize("size", [1_000_000, 3_000_000])
-def test_large_values(session: Session, table: str, peer: Peer, size: int) -> None:  # noqa: F811
+def test_large_values(session: Session, table: str, peer: Peer, size: int) -> None:
     writer = f"large v{session.cluster.protocol_version} {size}"
     text = "\u00e9\U0001f600" * (size // 6)
     blob = bytes(range(256)) * (size // 256)
@@ -209,7 +211,7 @@ def test_large_values(session: Session, table: str, peer: Peer, size: int) -> No
     assert peer.read(query, [writer]) == describe_rows(rows)
 
 
-def test_lone_surrogates_are_refused(session: Session, table: str) -> None:  # noqa: F811
+def test_lone_surrogates_are_refused(session: Session, table: str) -> None:
     """They have no UTF-8: neither half is ever sent."""
     insert = session.prepare(f"INSERT INTO {table} (writer, n, text_) VALUES (?, 0, ?)")
     for text in ("\ud800", "a\udfff"):
@@ -219,7 +221,7 @@ def test_lone_surrogates_are_refused(session: Session, table: str) -> None:  # n
             session.execute(f"INSERT INTO {table} (writer, n, text_) VALUES ('surrogate', 0, %s)", [text])
 
 
-def test_mapped_type_in_a_new_session(session: Session, table: str, cassandra: Any, ks: str) -> None:  # noqa: F811
+def test_mapped_type_in_a_new_session(session: Session, table: str, cassandra: Any, ks: str) -> None:
     with connect(cassandra, session.cluster.protocol_version) as cluster:
         cluster.register_user_type(ks, "mapped", Mapped)
         late = cluster.connect(ks)
@@ -228,7 +230,7 @@ def test_mapped_type_in_a_new_session(session: Session, table: str, cassandra: A
     assert (type(value), value.label, value.amount) == (Mapped, "it's", 3)
 
 
-def test_mapping_a_type_that_is_not_there(sessions: dict[int, Session], cassandra: Any, ks: str) -> None:  # noqa: F811
+def test_mapping_a_type_that_is_not_there(sessions: dict[int, Session], cassandra: Any, ks: str) -> None:
     with pytest.raises(UserTypeDoesNotExist, match="nothing"):
         sessions[5].cluster.register_user_type(ks, "nothing", Mapped)
     sessions[5].cluster.connect().shutdown()  # it has not been remembered
