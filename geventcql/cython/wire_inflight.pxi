@@ -76,9 +76,11 @@ cdef class InFlight:
         :param deadline: monotonic seconds
         :returns: the stream id, or -1 when there is no room
         """
+        return -1 if self.in_flight >= self.limit else self.take(target, reader, deadline)
+
+    cdef int take(self, target, reader, double deadline) except -2:
+        """As :meth:`acquire`, beyond the limit too, while there is a free id."""
         cdef int stream
-        if self.in_flight >= self.limit:
-            return -1
         if self.n_free == 0:
             if self.capacity >= MAX_STREAMS:
                 return -1

@@ -134,8 +134,8 @@ cdef class Sender:
 
     cpdef int submit(self, target, RequestTemplate template, bytes values, int64_t timestamp, reader,
                      double deadline) except -2:
-        """As :meth:`send`, for the driver's own requests: a draining connection takes them too."""
-        cdef int stream = self.table.acquire(target, reader, deadline)
+        """As :meth:`send`, for the driver's own requests: draining and full connections take them too. -1: no free stream id."""
+        cdef int stream = self.table.take(target, reader, deadline)
         cdef bytes frame
         if stream < 0:
             return -1

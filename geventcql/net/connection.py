@@ -198,14 +198,6 @@ class Connection(Sender):
             raise ConnectionShutdown(f"connection to {self.endpoint} has no free stream id", self.endpoint)
         return stream
 
-    def try_call(self, target: Target, opcode: int, body: bytes, timeout: float) -> bool:
-        """As :meth:`start_call`, but False instead of an error where nothing can be sent."""
-        try:
-            self.start_call(target, opcode, body, timeout)
-        except ConnectionShutdown:
-            return False
-        return True
-
     def orphan(self, stream: int, target: Target) -> bool:
         """Nobody waits for this request any more; its stream id is kept until the reply comes.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from geventcql.net.connection import Connection
 from geventcql.net.opening import ConnectionSettings, open_connection
 from geventcql.protocol import requests
 from geventcql.protocol.constants import ConsistencyLevel
+from tests.support import wire
+from tests.support.wire import Envelope, Opcode
 
 NEVER = float("inf")
 
@@ -117,3 +121,61 @@ def connected(server: Any, version: int = 4, **settings: Any) -> Iterator[Connec
         yield connection
     finally:
         connection.close()
+
+
+class ThreadNode:
+    """A v4 node in real threads, which do not wait for the test's hub. It answers everything: OPTIONS with nothing special,
+    STARTUP with READY, the rest with `answer(envelope)`: bytes for the wire, by default a void result. `delay`: seconds
+    before what came at once is answered.
+    """
+
+    def __init__(self, answer: Callable[[Envelope], bytes] | None = None, delay: float = 0.0) -> None:
+        self._delay = delay
+        self.host = "127.0.0.1"
+        self._answer = answer or _void
+        self._listener = socket.create_server((self.host, 0))
+        self.port = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def __enter__(self) -> ThreadNode:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        # not join: gevent closes the clients' sockets in the hub
+        until(lambda: not any(thread.is_alive() for thread in self._threads), 10)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return  # the test is over
+            thread = threading.Thread(target=self._serve, args=(sock,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        decoder = wire.Decoder()
+        with sock:
+            try:
+                while data := sock.recv(65536):
+                    decoder.feed(data)
+                    replies = [self._reply(request) for request in iter(decoder.next, None)]
+                    time.sleep(self._delay)
+                    sock.sendall(b"".join(replies))
+            except OSError:
+                return  # the client has closed
+
+    def _reply(self, request: Envelope) -> bytes:
+        if request.opcode == Opcode.STARTUP:
+            return wire.encode_envelope(Envelope(4, 0, request.stream, Opcode.READY, b"", True))
+        if request.opcode == Opcode.OPTIONS:
+            return wire.encode_envelope(Envelope(4, 0, request.stream, Opcode.SUPPORTED, wire.short(0), True))
+        return self._answer(request)
+
+
+def _void(request: Envelope) -> bytes:
+    return wire.encode_envelope(Envelope(4, 0, request.stream, Opcode.RESULT, wire.int_(1), True))

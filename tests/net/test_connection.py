@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import socket as std_socket
-import threading
 import time
 from typing import Any
 
@@ -16,7 +15,7 @@ from gevent.event import Event
 from geventcql.cython.wire import RECEIVE_BUFFER
 from geventcql.net.connection import MAX_TURN_BYTES, MAX_TURN_FRAMES, MAX_UNSENT_BYTES, Connection
 from geventcql.net.scheduler import Scheduler
-from tests.net.peers import Recorder, connected, send, template, until, wait_all
+from tests.net.peers import Recorder, ThreadNode, connected, send, template, until, wait_all
 from tests.support import wire
 from tests.support.fakenode import NEVER as SILENCE
 from tests.support.fakenode import FakeNode, Message, Opcode, Void
@@ -246,41 +245,6 @@ def test_a_busy_hub_makes_deadlines_late_not_wrong() -> None:
 # --- the reader gives way --------------------------------------------------------------------------------------------
 
 
-class FloodServer:
-    """A node in a real thread, so that it does not wait for the hub: it answers the handshake, then pours out `flood`."""
-
-    def __init__(self, flood: bytes, times: int, version: int = 4) -> None:
-        self.host = "127.0.0.1"
-        self._flood = flood
-        self._times = times
-        self._version = version
-        self._listener = std_socket.create_server((self.host, 0))
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self) -> FloodServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-        until(lambda: not self._thread.is_alive())  # not join: gevent closes the client's socket in the hub
-
-    def _serve(self) -> None:
-        sock, _ = self._listener.accept()
-        with sock:
-            request = sock.recv(65536)
-            sock.sendall(wire.encode_envelope(Envelope(self._version, 0, request[3], Opcode.READY, b"", True)))
-            sock.recv(65536)
-            try:
-                for _ in range(self._times):
-                    sock.sendall(self._flood)
-                while sock.recv(65536):
-                    pass
-            except OSError:
-                return  # the test has closed
-
-
 def _flooded(size: int, total: int) -> tuple[list[int], int, float]:
     """Receive `total` frames of `size` bytes each, sent as fast as can be, beside a ticker.
 
@@ -301,7 +265,7 @@ def _flooded(size: int, total: int) -> tuple[list[int], int, float]:
             gevent.sleep(0.0005)
             ticks.append(time.thread_time())
 
-    with FloodServer(frame * at_once, -(-total // at_once)) as server, connected(server) as connection:
+    with ThreadNode(lambda request: frame * at_once * -(-total // at_once)) as server, connected(server) as connection:
         connection.on_event = on_event
         ticker = gevent.spawn(tick)
         send(connection, timeout=None)
@@ -340,7 +304,7 @@ def test_a_turn_ends_by_time_too() -> None:
             pass
 
     frame = wire.encode_envelope(Envelope(4, 0, -1, Opcode.EVENT, bytes(60_000), True))
-    with FloodServer(frame * 100, 2) as server, connected(server) as connection:
+    with ThreadNode(lambda request: frame * 200) as server, connected(server) as connection:
         connection.on_event = slow
         send(connection, timeout=None)
         until(lambda: sum(turns.values()) == 200, 30)

@@ -58,7 +58,6 @@ def _ends(connection: Connection, closings: Closings, waiting: list[Recorder], b
     assert connection.send(Recorder(), template("q", connection.version), b"") == -1
     with pytest.raises(ConnectionShutdown):
         connection.call(Op.OPTIONS, b"", 1.0)
-    assert not connection.try_call(Recorder(), Op.OPTIONS, b"", 1.0)
     return closings.causes[0]
 
 
@@ -492,15 +491,26 @@ def test_a_call_that_is_abandoned_is_an_orphan(timeout: float | None) -> None:
         assert connection.closed
 
 
-def test_no_stream_id_left_for_a_call() -> None:
+def test_calls_pass_when_the_limit_is_reached() -> None:
+    """The driver's own questions, heartbeats first of all, must not wait behind requests."""
     with FakeNode() as node:
         _silent(node)
         with connected(node, max_in_flight=2) as connection:
             for _ in range(2):
                 send(connection)
             assert connection.send(Recorder(), template("q", 4), b"") == -1
-            with pytest.raises(ConnectionShutdown, match="no free stream id"):
-                connection.call(Op.OPTIONS, b"", 1.0)
+            connection.call(Op.OPTIONS, b"", 1.0)
+            assert connection.table.room == 0
+
+
+def test_no_stream_id_left_for_a_call() -> None:
+    with FakeNode(record=False) as node, connected(node, max_in_flight=32768) as connection:
+        target, q = Recorder(), template("q", 4)
+        for _ in range(32768):
+            assert connection.send(target, q, b"") >= 0
+        with pytest.raises(ConnectionShutdown, match="no free stream id"):
+            connection.call(Op.OPTIONS, b"", 1.0)
+        connection.table.drain()
 
 
 def test_a_request_that_cannot_be_made_leaves_nothing_behind() -> None:
