@@ -312,7 +312,8 @@ class Cluster:
             if not self._control.keyspace_exists(keyspace):
                 raise InvalidRequest(f"Keyspace '{keyspace}' does not exist")
             self._entered.add(keyspace)
-        self._wait_for_pools(self._pool_keyspace(keyspace))
+        if self._protocol_version < ProtocolVersion.V5:  # its own connections
+            self._wait_for_pools(keyspace)
 
     def _settle_version(self, version: int) -> None:
         """The first server that answered speaks ``version``: all connections do."""

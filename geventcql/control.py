@@ -16,6 +16,7 @@ from geventcql.cython.wire import Page
 from geventcql.encoder import cql_quote
 from geventcql.errors import (
     AuthenticationFailed,
+    ConnectionException,
     DriverException,
     ErrorMessage,
     InvalidRequestException,
@@ -152,7 +153,10 @@ class ControlConnection:
         :returns: the rows as dicts by column name
         :raises ErrorMessage: the server's error
         """
-        return self._query(self.connect(), text)
+        try:
+            return self._query(self.connect(), text)
+        except ConnectionException:  # it broke, perhaps long ago and unnoticed; nothing but reading is asked here
+            return self._query(self.connect(), text)
 
     def _query(self, connection: Connection, text: str) -> list[Row]:
         parts = requests.query_parts(connection.version, text, ConsistencyLevel.ONE)

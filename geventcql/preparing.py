@@ -27,6 +27,14 @@ __all__ = ["Preparer"]
 REPREPARE_TIMEOUT = 10.0
 
 
+def _own(error: Exception) -> Exception:
+    """A copy for one of the requests that end by the same error: each error tells of its own request."""
+    own = type(error).__new__(type(error), *error.args)
+    vars(own).update(vars(error))
+    own.__cause__ = error
+    return own
+
+
 class Preparer:
     """Prepares statements again for the requests of one Session."""
 
@@ -51,7 +59,8 @@ class Preparer:
         if not flight.wait(limit) and not flight.ready():
             endpoint = connection.endpoint
             raise OperationTimedOut({str(endpoint): "the statement was still being prepared again"}, endpoint)
-        flight.get()
+        if flight.exception is not None:
+            raise _own(flight.exception)
 
     def _run(self, key: tuple[Connection, bytes], flight: AsyncResult, statement: PreparedStatement) -> None:
         connection, _ = key
