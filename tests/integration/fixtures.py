@@ -16,6 +16,7 @@ from geventcql.session import Session
 from tests.integration.peer import Peer
 from tests.integration.support import DDL_TIMEOUT, VERSIONS, connect
 
+
 @pytest.fixture(scope="module")
 def sessions(cassandra: Any) -> Iterator[dict[int, Session]]:
     """A Session for each protocol version, in no keyspace."""
@@ -33,6 +34,8 @@ def ks(sessions: dict[int, Session]) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:16]}"
     replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
     sessions[5].execute(f"CREATE KEYSPACE {name} WITH replication = {replication}", timeout=DDL_TIMEOUT)
+    for each in sessions.values():
+        each.cluster.connect(name).shutdown()  # below v5 a keyspace's connections are opened by its first Session, and stay
     yield name
     sessions[5].execute(f"DROP KEYSPACE {name}", timeout=DDL_TIMEOUT)
 

@@ -47,8 +47,6 @@ def tables(sessions: dict[int, Session], ks: str) -> None:
     insert = ddl.prepare("INSERT INTO wide (k, c, v) VALUES (1, ?, ?)")
     execute_concurrent_with_args(ddl, insert, ((c, f"row {c}") for c in range(ROWS)), concurrency=200)
     ddl.shutdown()
-    for each in sessions.values():
-        each.cluster.connect(ks).shutdown()  # below v5 a keyspace's connections are opened by its first Session, and stay
 
 
 # -- simple, prepared, bound ------------------------------------------------------------------------------------------

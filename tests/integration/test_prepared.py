@@ -1,0 +1,206 @@
+"""Prepared statements while the schema changes under them, and after the server has forgotten them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+
+from geventcql import util
+from geventcql.errors import DriverException, InvalidRequest, NoHostAvailable
+from geventcql.query import BatchStatement
+from geventcql.session import Session
+from tests.integration.support import DDL_TIMEOUT, connect
+
+pytest_plugins = "tests.integration.fixtures"
+
+READERS = 50
+ADDED = (("a", "int", "1"), ("b", "text", "'x'"), ("c", "list<int>", "[1]"), ("y", "double", "1.5"))
+
+
+@pytest.fixture
+def table(own: Session) -> str:
+    """A table whose columns `m` and `t` are moved by every column that sorts before them."""
+    name = f"t{uuid.uuid4().hex[:8]}"
+    own.execute(f"CREATE TABLE {name} (k int PRIMARY KEY, m text, t timeuuid, z int)", timeout=DDL_TIMEOUT)
+    insert = own.prepare(f"INSERT INTO {name} (k, m, t, z) VALUES (?, ?, ?, ?)")
+    for k in range(10):
+        own.execute(insert, (k, f"m{k}", util.LOWEST_TIME_UUID, -k))
+    return name
+
+
+class Readers:
+    """Greenlets that execute `read` over and over and check each row. `errors`: what of them raised."""
+
+    def __init__(self, read: Callable[[int], None], allowed: tuple[type[BaseException], ...] = ()) -> None:
+        self.reads = 0
+        self.errors: list[BaseException] = []
+        self._read = read
+        self._allowed = allowed
+        self._stop = False
+
+    def __enter__(self) -> Readers:
+        self._greenlets = [gevent.spawn(self._run, n) for n in range(READERS)]
+        return self
+
+    def _run(self, n: int) -> None:
+        while not self._stop:
+            try:
+                self._read(n)
+                self.reads += 1
+            except self._allowed:
+                gevent.sleep(0.01)
+            except BaseException as error:
+                self.errors.append(error)
+                return
+
+    def __exit__(self, *exc: object) -> None:
+        self.more()  # what was last done has been seen
+        self._stop = True
+        gevent.joinall(self._greenlets)
+        assert self.errors == []
+
+    def more(self) -> None:
+        """Wait until everybody may have read again."""
+        target = self.reads + 2 * READERS
+        while self.reads < target and not self.errors:
+            gevent.sleep(0.01)
+
+
+def test_columns_added_and_dropped(own: Session, table: str, cassandra: Any, ks: str) -> None:
+    select = own.prepare(f"SELECT * FROM {table} WHERE k = ?")
+    select.is_idempotent = True
+    seen = set()
+
+    def read(n: int) -> None:
+        k = n % 10
+        row = own.execute(select, [k]).one()
+        values = row._asdict()
+        assert (values.pop("k"), values.pop("m"), values.pop("t"), values.pop("z")) == (k, f"m{k}", util.LOWEST_TIME_UUID, -k)
+        seen.update(values)
+        for name, value in values.items():
+            assert value is None or type(value) is {"a": int, "b": str, "c": list, "y": float}[name[0]], (name, value)
+
+    with connect(cassandra, own.cluster.protocol_version) as cluster, Readers(read) as readers:
+        other = cluster.connect(ks)
+        for round_ in range(2):
+            for name, cql_type, value in ADDED:
+                column = f"{name}{round_}"
+                other.execute(f"ALTER TABLE {table} ADD {column} {cql_type}", timeout=DDL_TIMEOUT)
+                other.execute(f"UPDATE {table} SET {column} = {value} WHERE k = 1")
+                other.prepare(f"SELECT * FROM {table} WHERE k = ?")
+                readers.more()
+            for name in "acb":
+                other.execute(f"ALTER TABLE {table} DROP {name}{round_}", timeout=DDL_TIMEOUT)
+                readers.more()
+    assert {"a0", "b0", "c0", "y0", "a1", "b1", "c1", "y1"} <= seen
+    assert list(own.execute(select, [1]).one()._fields) == ["k", "m", "t", "y0", "y1", "z"]
+
+
+def test_user_types_that_grow(own: Session, table: str) -> None:
+    udt = f"{table}_type"
+    own.execute(f"CREATE TYPE {udt} (a int)", timeout=DDL_TIMEOUT)
+    own.execute(f"ALTER TABLE {table} ADD u frozen<{udt}>", timeout=DDL_TIMEOUT)
+    own.execute(f"UPDATE {table} SET u = {{a: 5}} WHERE k = 1")
+    select = own.prepare(f"SELECT u, m FROM {table} WHERE k = 1")
+
+    def read(n: int) -> None:
+        row = own.execute(select).one()
+        assert row.m == "m1" and row.u.a == 5 and set(row.u[1:]) <= {None}
+
+    with Readers(read) as readers:
+        for field, cql_type in (("b", "text"), ("c", "int")):
+            own.execute(f"ALTER TYPE {udt} ADD {field} {cql_type}", timeout=DDL_TIMEOUT)
+            readers.more()
+        own.execute(f"ALTER TYPE {udt} RENAME b TO b2", timeout=DDL_TIMEOUT)
+        readers.more()
+
+
+def test_a_table_made_anew_with_other_types(own: Session, table: str) -> None:
+    name = f"{table}_anew"
+    create = f"CREATE TABLE {name} (k int PRIMARY KEY, a %s, b %s)"
+    own.execute(create % ("int", "text"), timeout=DDL_TIMEOUT)
+    own.execute(f"INSERT INTO {name} (k, a, b) VALUES (1, 7, 'seven')")
+    select = own.prepare(f"SELECT * FROM {name} WHERE k = ?")
+    select.is_idempotent = True
+
+    def read(n: int) -> None:
+        row = own.execute(select, [1]).one()
+        assert row in (None, (1, 7, "seven"), (1, "seven", 7))
+
+    # While there is no such table, the server says so, in one way or another.
+    with Readers(read, (InvalidRequest, NoHostAvailable)) as readers:
+        for types, values in ((("text", "int"), "'seven', 7"), (("int", "text"), "7, 'seven'")):
+            own.execute(f"DROP TABLE {name}", timeout=DDL_TIMEOUT)
+            own.execute(create % types, timeout=DDL_TIMEOUT)
+            own.execute(f"INSERT INTO {name} (k, a, b) VALUES (1, {values})")
+            readers.more()
+            assert list(own.execute(select, [1]).one()) == [1, *([7, "seven"] if types[0] == "int" else ["seven", 7])]
+
+
+def test_parameters_of_another_type(own: Session, table: str) -> None:
+    """Values are encoded by the types that were: if those change, nothing is sent."""
+    name = f"{table}_other"
+    own.execute(f"CREATE TABLE {name} (k int PRIMARY KEY, v int)", timeout=DDL_TIMEOUT)
+    insert = own.prepare(f"INSERT INTO {name} (k, v) VALUES (?, ?)")
+    own.execute(insert, (1, 0x41424344))
+    own.execute(f"DROP TABLE {name}", timeout=DDL_TIMEOUT)
+    own.execute(f"CREATE TABLE {name} (k int PRIMARY KEY, v text)", timeout=DDL_TIMEOUT)
+    with pytest.raises(DriverException, match=r"parameters of a prepared statement have changed.*prepare it anew"):
+        own.execute(insert, (2, 0x41424344))
+    assert own.execute(f"SELECT * FROM {name}").all() == []
+    own.execute(own.prepare(insert.query_string), (2, "text"))
+    assert own.execute(f"SELECT v FROM {name}").one() == ("text",)
+
+
+def test_batches_of_forgotten_statements(own: Session, table: str) -> None:
+    """A change of the table makes the server forget its statements; a batch prepares each again."""
+    statements = [own.prepare(f"INSERT INTO {table} (k, {column}) VALUES (?, ?)") for column in ("m", "z")]
+    own.execute(f"ALTER TABLE {table} ADD more int", timeout=DDL_TIMEOUT)
+    batch = BatchStatement()
+    batch.add(statements[0], (77, "batch"))
+    batch.add(statements[1], (77, 5))
+    own.execute(batch)
+    assert own.execute(f"SELECT m, z FROM {table} WHERE k = 77").one() == ("batch", 5)
+
+
+def test_many_greenlets_find_a_statement_forgotten(own: Session, table: str) -> None:
+    select = own.prepare(f"SELECT z FROM {table} WHERE k = ?")
+    for round_ in range(3):
+        own.execute(f"ALTER TABLE {table} ADD extra{round_} int", timeout=DDL_TIMEOUT)
+        greenlets = [gevent.spawn(own.execute, select, [n % 10]) for n in range(200)]
+        gevent.joinall(greenlets, raise_error=True)
+        assert [greenlet.value.one().z for greenlet in greenlets] == [-(n % 10) for n in range(200)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_server_that_forgot_everything(cassandra_cluster_factory: Callable[..., Any], version: int) -> None:
+    servers = cassandra_cluster_factory(1)
+    with connect(servers, version) as cluster:
+        session = cluster.connect()
+        replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
+        session.execute(f"CREATE KEYSPACE ks WITH replication = {replication}", timeout=DDL_TIMEOUT)
+        session.execute("CREATE TABLE ks.t (k int PRIMARY KEY, v text)", timeout=DDL_TIMEOUT)
+        session.set_keyspace("ks")
+        insert, select = session.prepare("INSERT INTO t (k, v) VALUES (?, ?)"), session.prepare("SELECT * FROM t WHERE k = ?")
+        for k in range(100):
+            session.execute(insert, (k, f"v{k}"))
+        session.execute("TRUNCATE system.prepared_statements", timeout=DDL_TIMEOUT)
+        servers[0].restart()
+        with gevent.Timeout(60):
+            while True:
+                try:
+                    assert session.execute(select, [5]).one() == (5, "v5")
+                    break
+                except NoHostAvailable:
+                    gevent.sleep(0.2)
+        greenlets = [gevent.spawn(session.execute, select, [n]) for n in range(100)]
+        gevent.joinall(greenlets, raise_error=True)
+        assert [greenlet.value.one() for greenlet in greenlets] == [(n, f"v{n}") for n in range(100)]
+        session.execute(insert, (5, "new"))
+        assert session.execute(select, [5]).one().v == "new"
