@@ -20,7 +20,7 @@ from geventcql import concurrent, keyspaces, tracing
 from geventcql.admission import Admission
 from geventcql.cython.wire import Page, RequestTemplate
 from geventcql.encoder import Encoder
-from geventcql.errors import ConnectionShutdown, DriverException, WrongHubError
+from geventcql.errors import Busy, ConnectionShutdown, DriverException, NoHostAvailable, WrongHubError
 from geventcql.execution import Execution, Fetch
 from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
@@ -107,15 +107,20 @@ class Session(SessionSettings):
         """
         if thread_id() != self._thread or getcurrent() is self._hub:
             self._check_wait()
-        future = self.execute_async(
-            query, parameters, trace, custom_payload, timeout, execution_profile, paging_state, host, execute_as
-        )
+        future = None
         try:
+            future = self.execute_async(
+                query, parameters, trace, custom_payload, timeout, execution_profile, paging_state, host, execute_as
+            )
             park(future, self._hub)
-        except BaseException:  # a kill or a Timeout: nobody will ask for this answer any more
-            future._execution.cancel()
+            return ResultSet(future, get_outcome(future))
+        except (Busy, NoHostAvailable):
+            gevent.sleep(0)  # perhaps nothing was waited for: trying again in a loop must not keep the hub from its work
             raise
-        return ResultSet(future, get_outcome(future))
+        except BaseException:
+            if future is not None:  # a kill or a Timeout: nobody will ask for this answer any more
+                future._execution.cancel()
+            raise
 
     def execute_async(
         self,
