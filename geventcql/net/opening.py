@@ -11,7 +11,9 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geventcql.cython.wire import Frame
+import gevent
+
+from geventcql.cython.wire import Frame, Page
 from geventcql.errors import (
     AuthenticationFailed,
     ConnectionException,
@@ -68,12 +70,15 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
     :raises ProtocolVersionUnsupported: the server does not speak ``version``; ``next_version`` says what to try
     :raises AuthenticationFailed: the server refused the credentials, or wants some and there are none
     """
-    deadline = None if settings.connect_timeout is None else monotonic() + settings.connect_timeout
+    timeout = settings.connect_timeout
+    deadline = None if timeout is None else monotonic() + timeout
     try:
         host, port = endpoint.resolve()
+        with gevent.Timeout(timeout, ConnectionException(f"the name {host} was not resolved within {timeout} s", endpoint)):
+            addresses = resolve(host, port)
         transport = open_transport(
-            resolve(host, port),
-            timeout=settings.connect_timeout,
+            addresses,
+            timeout=None if deadline is None else deadline - monotonic(),
             ssl_context=settings.ssl_context,
             server_hostname=settings.server_hostname or host,
             sockopts=settings.sockopts,
@@ -89,7 +94,7 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
     except OperationTimedOut as error:
         connection.close()
         raise ConnectionException(
-            f"{endpoint} accepted the connection but did not answer the handshake within {settings.connect_timeout} s",
+            f"{endpoint} accepted the connection but did not answer the handshake within {timeout} s",
             endpoint,
         ) from error
     except ProtocolError as error:
@@ -134,9 +139,11 @@ def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline:
         call = _HandshakeCall()
         connection.start_call(call, opcode, body, None if deadline is None else max(0.001, deadline - monotonic()))
         try:
-            reply: Frame = call.get()
+            reply: Frame | Page = call.get()
         except ConnectionException as error:
             raise (connection.cause or error) from None
+        if isinstance(reply, Page):
+            raise ProtocolError(f"{endpoint} answered the handshake with a result of a query; is that its port for CQL?")
         message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version)
         request = handshake.receive(message, reply.version)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket as std_socket
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -121,19 +122,26 @@ def open_transport(
 ) -> Transport:
     """Connect to the first of ``addresses`` that answers, TLS handshake included, waiting in the calling greenlet.
 
+    Each address has an equal part of the time that is left, so one that is silent does not take it from the others.
+
     :param addresses: pairs (address family, socket address) as :func:`resolve` gives them
     :param timeout: seconds for all of it; None waits for the kernel's own
     :param sockopts: arguments of ``setsockopt`` calls
     :raises OSError: nobody answered; the last address's error
     :raises ConnectionException: the time ran out
     """
-    last: OSError | None = None
-    limit = ConnectionException(f"no connection within {timeout} s: tried {', '.join(str(a) for _, a in addresses)}")
-    for family, address in addresses:
+    deadline = None if timeout is None else monotonic() + timeout
+    limit = ConnectionException(
+        f"no connection within {timeout or 0:.3g} s: tried {', '.join(str(address) for _, address in addresses)}"
+        + ("; does the server speak TLS on this port?" if ssl_context is not None else "")
+    )
+    last: OSError | ConnectionException | None = None
+    for index, (family, address) in enumerate(addresses):
+        part = None if deadline is None else max(0.001, (deadline - monotonic()) / (len(addresses) - index))
         try:
-            with gevent.Timeout(timeout, limit):
+            with gevent.Timeout(part, limit):
                 return _open(family, address, ssl_context, server_hostname, sockopts)
-        except OSError as error:
+        except (OSError, ConnectionException) as error:
             last = error
     raise last or OSError(errno.EADDRNOTAVAIL, "there is no address to connect to")
 
