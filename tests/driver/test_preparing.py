@@ -1,0 +1,324 @@
+"""Prepared statements: found again when a node has forgotten them, and never decoded by somebody else's columns."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+import geventcql
+from geventcql.errors import (
+    DriverException,
+    EncodeError,
+    InvalidRequest,
+    OperationTimedOut,
+    PreparedQueryNotFound,
+    UnsupportedOperation,
+)
+from geventcql.policies import RoundRobinPolicy
+from geventcql.query import UNSET_VALUE, BatchStatement, dict_factory
+from geventcql.session import Session
+from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, pooled, serve_keys, settled
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Prepared, Request, Rows, Void
+
+
+@pytest.fixture(params=[4, 5])
+def version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def node(version: int) -> Iterator[FakeNode]:
+    with FakeNode(versions=[version]) as started:
+        serve_keys(started)
+        yield started
+
+
+def test_prepare(session: Session, node: FakeNode, version: int) -> None:
+    prepared = session.prepare(BY_KEY)
+    assert prepared.query_string == BY_KEY and [column.name for column in prepared.bind_columns] == ["k"]
+    assert prepared.protocol_version == version and prepared.routing_key_indexes == (0,)
+    assert session.execute(prepared, (3,)).one() == (3,)
+    assert session.execute(prepared, {"k": 4}).one() == (4,)
+    assert session.execute(prepared.bind((5,))).one() == (5,)
+    with pytest.raises(InvalidRequest):
+        session.prepare("SELECT nonsense")
+    with pytest.raises(EncodeError):
+        session.execute(prepared, ("x",))
+    with pytest.raises(ValueError):
+        session.execute(prepared, (1, 2))
+    session.execute(session.prepare(INSERT), (7,))
+    assert node.queries[-1].params == [7]
+
+
+def test_prepare_with_a_payload(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY, custom_payload={"a": b"1"})
+    assert node.requests[-1].opcode == Opcode.PREPARE and node.requests[-1].payload == {"a": b"1"}
+    session.execute(prepared, (1,))
+    assert node.queries[-1].payload == {"a": b"1"}
+
+
+def test_prepare_is_answered_by_something_else(session: Session, node: FakeNode) -> None:
+    rule = node.on(Opcode.PREPARE, Void())
+    with pytest.raises(DriverException, match="PREPARE"):
+        session.prepare(BY_KEY)
+    rule.remove()
+    node.on(Opcode.PREPARE)
+    session.default_timeout = 0.05
+    with pytest.raises(OperationTimedOut):
+        session.prepare(BY_KEY)
+
+
+def test_columns_of_the_result_are_left_out_on_v5_only(session: Session, node: FakeNode, version: int) -> None:
+    prepared = session.prepare(BY_KEY)
+    session.execute(prepared, (1,))
+    assert node.queries[-1].skip_metadata == (version == 5)
+    node.prepare("SELECT unknown columns")
+    session.execute(session.prepare("INSERT INTO t (k) VALUES (1)"))
+    assert not node.queries[-1].skip_metadata
+
+
+# -- forgotten by the node ---------------------------------------------------------------------------------------------
+
+
+def test_forgotten(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    node.unprepare_all()
+    assert session.execute(prepared, (1,)).one().k == 1
+    assert node.count(Opcode.PREPARE) == 2
+    assert [request.connection for request in node.requests[-3:]] == [node.requests[-1].connection] * 3
+
+
+def test_many_find_out_at_once(session: Session, node: FakeNode) -> None:
+    """One PREPARE for all of them; whoever asked first may be killed."""
+    prepared = session.prepare(BY_KEY)
+    node.unprepare_all()
+    gate = gevent.event.Event()
+    statement = node.statements.declared[BY_KEY]
+    node.on(Opcode.PREPARE, lambda request, connection: [_prepared(node, request, statement).when(gate)])
+    asking = [gevent.spawn(lambda key: session.execute(prepared, (key,)).one().k, key) for key in range(100)]
+    node.wait_for(lambda n: n.count(Opcode.PREPARE) == 2)
+    asking[0].kill()
+    gevent.sleep(0.01)
+    gate.set()
+    assert [greenlet.get() for greenlet in asking[1:]] == list(range(1, 100))
+    assert node.count(Opcode.PREPARE) == 2
+    eventually(lambda: settled(session) and not session._preparer._flights)
+
+
+def _prepared(node: FakeNode, request: Request, statement: Any) -> Prepared:
+    answer = node.statements.prepare(request, lambda r: None)
+    assert isinstance(answer, Prepared)
+    return answer
+
+
+def test_a_node_that_forgets_at_random(session: Session, node: FakeNode) -> None:
+    prepared = [session.prepare(BY_KEY), session.prepare(INSERT)]
+    rng = random.Random(3)
+    stop = False
+
+    def forget() -> None:
+        while not stop:
+            node.unprepare_all()
+            gevent.sleep(rng.random() * 0.02)
+
+    forgetting = gevent.spawn(forget)
+
+    def ask(first: int) -> None:
+        for key in range(first, 2000, 50):
+            assert session.execute(prepared[0], (key,)).one().k == key
+            session.execute(prepared[1], (key,))
+
+    gevent.joinall([gevent.spawn(ask, i) for i in range(50)], raise_error=True)
+    stop = True
+    forgetting.join()
+
+
+def test_each_node_is_told_once() -> None:
+    with FakeCluster(3) as nodes:
+        serve_keys(nodes)
+        with cluster_of(nodes, load_balancing_policy=RoundRobinPolicy()) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            prepared = session.prepare(BY_KEY)
+            asking = [gevent.spawn(lambda key: session.execute(prepared, (key,)).one().k, key) for key in range(300)]
+            assert [greenlet.get() for greenlet in asking] == list(range(300))
+            assert [node.count(Opcode.PREPARE) for node in nodes] == [1, 1, 1]
+
+
+def test_a_batch_with_a_forgotten_statement(session: Session, node: FakeNode) -> None:
+    first = session.prepare(INSERT)
+    node.prepare("INSERT INTO u (k) VALUES (?)", [("k", "int")], None, [0])
+    second = session.prepare("INSERT INTO u (k) VALUES (?)")
+    batch = BatchStatement().add(first, (1,)).add(second, (2,))
+    session.execute(batch)
+    node.unprepare_all()
+    before = node.queries[-1]
+    session.execute(batch)
+    last = node.queries[-1]
+    assert [entry.params for entry in last.entries] == [[1], [2]]
+    assert node.count(Opcode.PREPARE) == 4
+    sent = [request.timestamp for request in node.queries if request.opcode == Opcode.BATCH]
+    assert len(set(sent)) == 2 and before.timestamp == sent[0]
+
+
+def test_the_id_is_another_one(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    statement = node.statements.declared[BY_KEY]
+    node.unprepare_all()
+    rule = node.on(Opcode.PREPARE, Prepared(statement, id=b"another"))
+    with pytest.raises(DriverException, match="another id"):
+        session.execute(prepared, (1,))
+    rule.remove()
+    assert session.execute(session.prepare(BY_KEY), (1,)).one().k == 1
+
+
+def test_the_parameters_are_others(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    node.unprepare_all()
+    node.prepare(BY_KEY, [("k", "bigint")], [("k", "int")], [0])
+    with pytest.raises(DriverException, match="parameters of a prepared statement have changed"):
+        session.execute(prepared, (1,))
+    assert not [request for request in node.queries if request.values == [b"\0\0\0\1"] and request.text]
+
+
+def test_preparing_again_fails(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    node.unprepare_all()
+    rule = node.on(Opcode.PREPARE, Error(ErrorCode.INVALID, "table t is gone"))
+    futures = [session.execute_async(prepared, (key,)) for key in range(5)]
+    errors = []
+    for future in futures:
+        with pytest.raises(InvalidRequest, match="table t is gone") as raised:
+            future.result()
+        errors.append(raised.value)
+    assert len({id(error) for error in errors}) == 5  # each carries the facts of its own request
+    rule.remove()
+    assert session.execute(prepared, (1,)).one().k == 1
+
+
+def test_preparing_again_takes_too_long(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    node.unprepare_all()
+    node.on(Opcode.PREPARE)
+    with pytest.raises(OperationTimedOut):
+        session.execute(prepared, (1,), timeout=0.05)
+
+
+def test_a_node_that_forgets_what_it_has_just_prepared(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    node.on(BY_KEY, lambda request, c: Error(ErrorCode.UNPREPARED, "no", id=request.id))
+    with pytest.raises(PreparedQueryNotFound) as raised:
+        session.execute(prepared, (1,), timeout=None)
+    error: Any = raised.value
+    assert 2 < error.attempts < 100
+
+
+def test_the_connection_is_lost_while_preparing_again() -> None:
+    """The request was refused, so another host may have it whether it is idempotent or not."""
+    with FakeCluster(2) as nodes:
+        serve_keys(nodes)
+        with cluster_of(nodes, load_balancing_policy=RoundRobinPolicy()) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            prepared = session.prepare(BY_KEY)
+            for node in nodes:
+                node.unprepare_all()
+            nodes[0].on(Opcode.PREPARE, Close())
+            for key in range(4):
+                assert session.execute(prepared, (key,)).one().k == key
+
+
+# -- columns that change -----------------------------------------------------------------------------------------------
+
+
+def test_columns_change_under_prepared_statements(session: Session, node: FakeNode, version: int) -> None:
+    text = "SELECT * FROM t"
+    node.prepare(text, [], [("a", "int")])
+    node.on(text, Rows(None, [(1,)]))
+    prepared = session.prepare(text)
+    assert session.execute(prepared).one()._fields == ("a",)
+    old = prepared.result
+    node.prepare(text, [], [("a", "int"), ("b", "text")])
+    node.on(text, Rows(None, [(1, "x")]))
+    assert session.execute(prepared).one() == (1, "x")
+    assert session.execute(prepared).one()._fields == ("a", "b")
+    if version == 5:
+        assert prepared.result != old and prepared.result_metadata_id == node.queries[-1].result_metadata_id
+        assert node.queries[-1].skip_metadata
+        before = len(node.queries)
+        session.execute(prepared)
+        assert node.queries[before].result_metadata_id == prepared.result_metadata_id
+    node.prepare(text, [], [("a", "text")])
+    node.on(text, Rows(None, [("abcd",)]))  # four bytes: as int it would decode to nonsense
+    assert session.execute(prepared).one() == ("abcd",)
+
+
+def test_an_answer_is_read_with_the_columns_it_was_asked_with(session: Session, node: FakeNode) -> None:
+    """Two requests under way while the columns change: each is decoded by its own."""
+    text = "SELECT * FROM t"
+    gate = gevent.event.Event()
+    node.prepare(text, [], [("a", "int")])
+    node.on(text, Rows([("a", "int")], [(0x61626364,)]).when(gate))
+    prepared = session.prepare(text)
+    early = session.execute_async(prepared)
+    node.wait_for(lambda n: n.count(text))
+    node.prepare(text, [], [("a", "text")])
+    node.on(text, Rows(None, [("abcd",)]))
+    assert session.execute(prepared).one() == ("abcd",)
+    gate.set()
+    assert early.result().one() == (0x61626364,)
+
+
+def test_conditional_statements_bring_their_own_columns(session: Session, node: FakeNode) -> None:
+    text = "UPDATE t SET v = 1 WHERE k = ? IF v = 2"
+    node.prepare(text, [("k", "int")], [("[applied]", "boolean")], [0])
+    prepared = session.prepare(text)
+    node.on(text, Rows([("[applied]", "boolean"), ("v", "text")], [(False, "x")], lwt=True))
+    rows = session.execute(prepared, (1,))
+    assert not rows.was_applied and rows.one() == (False, "x")
+    node.on(text, Rows([("[applied]", "boolean")], [(True,)], lwt=True))
+    rows = session.execute(prepared, (1,))
+    assert rows.was_applied and rows.one() == (True,)
+
+
+def test_unset_values(session: Session, node: FakeNode) -> None:
+    node.prepare("INSERT INTO t (k, v) VALUES (?, ?)", [("k", "int"), ("v", "text")], None, [0])
+    prepared = session.prepare("INSERT INTO t (k, v) VALUES (?, ?)")
+    for values in ((1, UNSET_VALUE), (1,), {"k": 1}):
+        session.execute(prepared, values)
+        assert repr(node.queries[-1].params[1]) == repr(node.queries[-1].values[1])  # type: ignore[index]
+        assert not isinstance(node.queries[-1].params[1], str)
+    session.execute(prepared, (1, None))
+    assert node.queries[-1].params == [1, None]
+
+
+def test_settings_made_after_preparing_are_followed(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    session.execute(prepared, (1,))
+    session.row_factory = dict_factory
+    assert session.execute(prepared, (1,)).one() == {"k": 1}
+    prepared.consistency_level = geventcql.ConsistencyLevel.QUORUM
+    session.execute(prepared, (1,))
+    assert node.queries[-1].consistency == geventcql.ConsistencyLevel.QUORUM
+    for level in (1, 4, 6) * 50:
+        session.default_consistency_level = level
+        session.execute(prepared, (1,))
+    assert len(prepared._templates) <= 2  # nothing is kept for settings of the past
+
+
+def test_v3_knows_no_unset_values() -> None:
+    with FakeNode(versions=[3]) as node:
+        serve_keys(node)
+        with cluster_of(node) as cluster:
+            session = cluster.connect()
+            prepared = session.prepare(BY_KEY)
+            assert session.execute(prepared, (2,)).one().k == 2
+            for values in ((), (UNSET_VALUE,)):
+                with pytest.raises((ValueError, UnsupportedOperation)):
+                    session.execute(prepared, values)
+            with pytest.raises(UnsupportedOperation):
+                session.execute(prepared, (1,), custom_payload={"a": b""})
+            assert len(pooled(session)) == 1
