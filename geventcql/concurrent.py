@@ -6,14 +6,16 @@ No greenlet per request and no callbacks: one loop in the calling greenlet sends
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
+from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
+from geventcql.errors import ConnectionShutdown
 from geventcql.profiles import EXEC_PROFILE_DEFAULT
 
 if TYPE_CHECKING:
@@ -186,33 +188,25 @@ def execute_concurrent_async(
     raise_on_first_error: bool = False,
     execution_profile: Any = EXEC_PROFILE_DEFAULT,
 ) -> Any:
-    """:func:`execute_concurrent` in a greenlet of its own; returns that greenlet, whose ``get()`` (or ``result()``) gives the
-    results.
+    """:func:`execute_concurrent` in a greenlet of its own.
+
+    :returns: an AsyncResult, whose ``get()`` or ``result()`` gives the results
     """
-    run: Callable[..., Any] = execute_concurrent
-    return _Results(
-        session._spawn(
-            run, session, statements_and_parameters, concurrency, raise_on_first_error, False, execution_profile
-        )
-    )
+    results = AsyncResult()
 
+    def run() -> None:
+        try:
+            results.set(
+                execute_concurrent(
+                    session, statements_and_parameters, concurrency, raise_on_first_error, False, execution_profile
+                )
+            )
+        except Exception as error:
+            results.set_exception(error)
 
-class _Results:
-    """What :func:`execute_concurrent_async` returns: a future in the manner of ``concurrent.futures``."""
+    def ended(greenlet: Any) -> None:
+        if not results.ready():
+            results.set_exception(ConnectionShutdown("the Cluster was shut down while the statements were executed"))
 
-    def __init__(self, greenlet: Any) -> None:
-        self._greenlet = greenlet
-
-    def result(self, timeout: float | None = None) -> list[ExecutionResult]:
-        """Wait for the results.
-
-        :raises gevent.Timeout: not within ``timeout`` seconds
-        """
-        results: list[ExecutionResult] = self._greenlet.get(timeout=timeout)
-        return results
-
-    get = result
-
-    def done(self) -> bool:
-        """Whether all requests have ended."""
-        return bool(self._greenlet.ready())
+    session._spawn(run).rawlink(ended)
+    return results
