@@ -1,0 +1,234 @@
+"""Which host a request goes to: peers, round robin, replicas by token, profiles, a pinned host."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from geventcql.errors import NoHostAvailable
+from geventcql.policies import (
+    DCAwareRoundRobinPolicy,
+    HostFilterPolicy,
+    RoundRobinPolicy,
+    TokenAwarePolicy,
+    WhiteListRoundRobinPolicy,
+)
+from geventcql.query import BatchStatement, SimpleStatement, dict_factory
+from geventcql.session import Session
+from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, pooled, serve_keys
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import FakeNode, Rows
+
+TEXT = "SELECT v FROM t"
+KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
+
+
+def serve(nodes: FakeCluster, factor: int = 1) -> None:
+    serve_keys(nodes)
+    nodes.on(TEXT, Rows([("v", "int")], [(1,)]))
+    columns = [("keyspace_name", "text"), ("durable_writes", "boolean"), ("replication", "map<text, text>")]
+    strategy = {"class": "org.apache.cassandra.locator.SimpleStrategy", "replication_factor": str(factor)}
+    nodes.on(KEYSPACES, Rows(columns, [("ks", True, strategy)]))
+
+
+@pytest.fixture
+def three() -> Iterator[FakeCluster]:
+    with FakeCluster(3) as nodes:
+        serve(nodes)
+        yield nodes
+
+
+def asked(nodes: FakeCluster, text: str) -> list[int]:
+    return [node.count(text) for node in nodes]
+
+
+def owner(nodes: FakeCluster, key: int) -> FakeNode:
+    """The node whose token range a key falls into, by the tokens as cassandra-driver computes them."""
+    from cassandra.metadata import Murmur3Token as Theirs
+
+    token = Theirs.hash_fn(key.to_bytes(4, "big"))
+    ring = sorted((int(node.system.local.tokens[0]), node) for node in nodes)
+    return next((node for start, node in ring if start >= token), ring[0][1])
+
+
+def test_peers_are_discovered(three: FakeCluster) -> None:
+    with Cluster([three[0].host], port=three.port) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        assert {host.address for host in session.hosts} == set(three.addresses)
+        assert {connection.endpoint.address for connection in pooled(session)} == set(three.addresses)
+        assert all(host.is_up and host.datacenter == "dc1" and host.release_version == "5.0.6" for host in session.hosts)
+        assert cluster.metadata.cluster_name == "fake"
+        assert cluster.get_control_connection_host().address == three[0].host
+        assert len(session.get_pool_state()) == 3
+
+
+def test_round_robin(three: FakeCluster) -> None:
+    with cluster_of(three, load_balancing_policy=RoundRobinPolicy()) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        for _ in range(30):
+            session.execute(TEXT)
+        assert asked(three, TEXT) == [10, 10, 10]
+
+
+@pytest.mark.parametrize("how", ["prepared", "bound", "simple", "batch"])
+def test_token_aware_requests_go_to_the_replica(three: FakeCluster, how: str) -> None:
+    with cluster_of(three) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        prepared = session.prepare(BY_KEY)
+        insert = session.prepare(INSERT)
+        for key in [*range(40), -1, 2**31 - 1, -(2**31)]:
+            made: Any = prepared
+            if how == "bound":
+                made = prepared.bind((key,))
+            elif how == "simple":
+                made = SimpleStatement(TEXT, routing_key=key.to_bytes(4, "big", signed=True), keyspace="ks")
+            elif how == "batch":
+                made = BatchStatement().add(insert, (key,)).add(insert, (key + 1 if key < 2**31 - 1 else 0,))
+            future = session.execute_async(made, (key,) if how == "prepared" else None)
+            future.result()
+            assert future.coordinator_host.address == owner(three, key % 2**32).host, key
+        assert len({owner(three, key).host for key in range(40)}) == 3
+
+
+def test_replicas_in_any_order(three: FakeCluster) -> None:
+    serve(three, factor=2)
+    with cluster_of(three, load_balancing_policy=TokenAwarePolicy(RoundRobinPolicy(), shuffle_replicas=True)) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        prepared = session.prepare(BY_KEY)
+        for key in range(10):
+            replicas = cluster.metadata.get_replicas("ks", key.to_bytes(4, "big"))
+            assert len(replicas) == 2 and replicas[0].address == owner(three, key).host
+            seen = Counter(session.execute_async(prepared, (key,)).attempted_hosts[0].address for _ in range(40))
+            assert set(seen) <= {host.address for host in replicas}
+            assert min(seen[host.address] for host in replicas) >= 5
+
+
+def test_a_replica_that_is_down_is_passed_over(three: FakeCluster) -> None:
+    with cluster_of(three) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        prepared = session.prepare(BY_KEY)
+        key = next(k for k in range(100) if owner(three, k) is not three[0])
+        away = owner(three, key)
+        away.stop()
+        eventually(lambda: len(pooled(session)) == 2)
+        eventually(lambda: any(host.is_up is False for host in session.hosts))
+        for _ in range(5):
+            assert session.execute(prepared, (key,)).one().k == key
+
+
+def test_composite_partition_keys(three: FakeCluster) -> None:
+    text = "SELECT v FROM u WHERE a = ? AND b = ?"
+    three.prepare(text, [("a", "int"), ("b", "text")], [("v", "int")], [1, 0])
+    with cluster_of(three) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        prepared = session.prepare(text)
+        for number in range(20):
+            future = session.execute_async(prepared, (number, "ab"))
+            future.result()
+            key = b"\0\x02ab\0" + b"\0\x04" + number.to_bytes(4, "big") + b"\0"
+            assert prepared.bind((number, "ab")).routing_key == key
+            [replica] = cluster.metadata.get_replicas("ks", key)
+            assert future.coordinator_host is replica
+
+
+def test_a_pinned_host(three: FakeCluster) -> None:
+    with cluster_of(three) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        for host in session.hosts:
+            for _ in range(4):
+                future = session.execute_async(TEXT, host=host)
+                future.result()
+                assert future.coordinator_host is host
+        assert asked(three, TEXT) == [4, 4, 4]
+        three[1].stop()
+        away = next(host for host in session.hosts if host.address == three[1].host)
+        eventually(lambda: away.is_up is False)
+        with pytest.raises(NoHostAvailable) as raised:
+            session.execute(TEXT, host=away)
+        assert list(raised.value.errors) == [away]
+
+
+def test_profiles(three: FakeCluster) -> None:
+    only = three[2].host
+    profiles = {
+        EXEC_PROFILE_DEFAULT: ExecutionProfile(RoundRobinPolicy()),
+        "one": ExecutionProfile(
+            WhiteListRoundRobinPolicy([only]), row_factory=dict_factory, consistency_level=6, request_timeout=3
+        ),
+    }
+    with cluster_of(three, execution_profiles=profiles) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        for _ in range(6):
+            assert session.execute(TEXT, execution_profile="one").one() == {"v": 1}
+        assert asked(three, TEXT) == [0, 0, 6]
+        assert three[2].queries[-1].consistency == 6
+        changed = session.execution_profile_clone_update("one", consistency_level=4)
+        session.execute(TEXT, execution_profile=changed)
+        assert three[2].queries[-1].consistency == 4
+        prepared = session.prepare(BY_KEY)
+        assert session.execute(prepared, (1,), execution_profile="one").one() == {"k": 1}
+        with pytest.raises(ValueError, match="no execution profile"):
+            session.execute(TEXT, execution_profile="two")
+        cluster.add_execution_profile("two", ExecutionProfile(WhiteListRoundRobinPolicy([three[0].host])))
+        future = session.execute_async(TEXT, execution_profile="two")
+        assert future.result() and future.coordinator_host.address == three[0].host
+        with pytest.raises(ValueError):
+            cluster.add_execution_profile("two", ExecutionProfile())
+        profiles["one"].consistency_level = 1
+        session.execute(TEXT, execution_profile="one")
+        assert three[2].queries[-1].consistency == 1
+
+
+def test_hosts_that_no_policy_uses_get_no_connection(three: FakeCluster) -> None:
+    policy = HostFilterPolicy(RoundRobinPolicy(), lambda host: host.address != three[1].host)
+    with cluster_of(three, load_balancing_policy=policy) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        for _ in range(6):
+            session.execute(TEXT)
+        first, none, last = asked(three, TEXT)
+        assert none == 0 and first + last == 6 and min(first, last) > 0 and three[1].accepted <= 1
+
+
+def test_no_host_that_the_policy_gives(three: FakeCluster) -> None:
+    policy = HostFilterPolicy(RoundRobinPolicy(), lambda host: False)
+    with cluster_of(three, load_balancing_policy=policy) as cluster, pytest.raises(NoHostAvailable):
+        cluster.connect()
+
+
+def test_a_filter_holds_where_there_is_one_host_only() -> None:
+    """Its shortcut must not go past the policy."""
+    with FakeNode() as node:
+        node.on(TEXT, Rows([("v", "int")], [(1,)]))
+        nothing = HostFilterPolicy(RoundRobinPolicy(), lambda host: False)
+        for policy in (nothing, TokenAwarePolicy(nothing)):
+            profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(RoundRobinPolicy()), "none": ExecutionProfile(policy)}
+            with cluster_of(node, execution_profiles=profiles) as cluster:
+                session = cluster.connect()
+                assert session.execute(TEXT).one().v == 1
+                with pytest.raises(NoHostAvailable):
+                    session.execute(TEXT, execution_profile="none")
+
+
+def test_the_local_data_centre() -> None:
+    with FakeCluster({"dc1": 2, "dc2": 2}) as nodes:
+        serve(nodes)
+        with cluster_of(nodes, load_balancing_policy=DCAwareRoundRobinPolicy("dc2")) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            for _ in range(10):
+                session.execute(TEXT)
+            assert asked(nodes, TEXT) == [0, 0, 5, 5]
+
+
+def test_a_policy_that_raises(three: FakeCluster) -> None:
+    class Broken(RoundRobinPolicy):
+        def make_query_plan(self, working_keyspace: Any = None, query: Any = None) -> Any:
+            raise ZeroDivisionError("mine")
+
+    with cluster_of(three, load_balancing_policy=Broken()) as cluster:
+        session: Session = cluster.connect()
+        with pytest.raises(ZeroDivisionError):
+            session.execute(TEXT)
