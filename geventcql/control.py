@@ -202,7 +202,7 @@ class ControlConnection:
     def _refresh(self, connection: Connection) -> None:
         metadata = self._cluster.metadata
         try:
-            local = self._query(connection, LOCAL)[0]
+            local = self._local(connection)
             peers = self._peers(connection)
             tokens = {}
             host = self._host(local, connection.endpoint)
@@ -218,6 +218,12 @@ class ControlConnection:
         except BaseException:
             connection.close()
             raise
+
+    def _local(self, connection: Connection) -> Row:
+        rows = self._query(connection, LOCAL)
+        if not rows:
+            raise DriverException(f"{connection.endpoint} has nothing to say of itself: system.local is empty")
+        return rows[0]
 
     def _peers(self, connection: Connection) -> list[Row]:
         if self._has_peers_v2:

@@ -128,6 +128,10 @@ class Execution(Request):
         if self.session.is_shutdown:
             closed: Exception = self.session._closed()
             return closed
+        if not self.errors:  # the policy gave no host: because they are down, as a rule
+            for pool in self.session.get_pools():
+                if pool.last_error is not None:
+                    self.errors[pool.host] = pool.last_error
         if not self.errors:
             return NoHostAvailable("the load-balancing policy gave no host to ask", {})
         told = "; ".join(f"{host}: {error}" for host, error in self.errors.items())
