@@ -412,15 +412,15 @@ class Cluster:
             for pool in supervisor.pools.values():
                 pool.replace(connection)
 
-    def _schema_changed(self, change: SchemaChange) -> None:
-        """A statement of ours has changed the schema; in the cold path of its request."""
+    def _schema_changed(self, change: SchemaChange, connection: Connection) -> bool:
+        """A statement of ours has changed the schema; in the cold path of its request, which waits for the other nodes.
+
+        :param connection: where it was executed
+        :returns: whether all nodes have the new schema
+        """
         if change.target == "KEYSPACE":
             self._entered.discard(change.keyspace)
-            if self.token_metadata_enabled:
-                try:
-                    self._control.refresh_keyspaces()
-                except Exception as error:  # the statement itself has succeeded
-                    log.warning("the keyspaces could not be read again after %s: %s", change, error)
+        return self._control.schema_changed(change, connection)
 
     def _session_ended(self, session: Session) -> None:
         self.sessions.discard(session)

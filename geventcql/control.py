@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from gevent.lock import RLock
 
 from geventcql.cython.wire import Page
@@ -32,6 +34,7 @@ from geventcql.net.opening import open_negotiated
 from geventcql.net.transport import resolve
 from geventcql.protocol import requests
 from geventcql.protocol.constants import ConsistencyLevel
+from geventcql.protocol.responses import SchemaChange
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -41,11 +44,14 @@ __all__ = ["ControlConnection"]
 log = logging.getLogger(__name__)
 
 LOCAL = "SELECT * FROM system.local WHERE key='local'"
+SCHEMA_VERSION = "SELECT schema_version FROM system.local WHERE key='local'"
 PEERS_V2 = "SELECT * FROM system.peers_v2"
 PEERS = "SELECT * FROM system.peers"
 KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
 
 Row = dict[str, Any]
+# Between looks at whether the nodes have the same schema, seconds.
+AGREEMENT_PAUSE = 0.2
 
 
 class ControlConnection:
@@ -255,6 +261,44 @@ class ControlConnection:
     def _read_keyspaces(self, connection: Connection) -> None:
         rows = self._query(connection, KEYSPACES)
         self._cluster.metadata.set_keyspaces([KeyspaceMetadata.from_row(row) for row in rows])
+
+    # -- schema changes -----------------------------------------------------------------------------------------------
+
+    def schema_changed(self, change: SchemaChange, connection: Connection) -> bool:
+        """Wait until all nodes have a changed schema, and read again what is kept of it.
+
+        :param connection: to the node that changed it: others may not have heard of the change, and agree on the old one
+        :returns: whether all nodes that are up were seen to have it within the Cluster's ``max_schema_agreement_wait``
+        """
+        agreed = False
+        try:
+            agreed = self._schema_agreed(connection)
+            if change.target == "KEYSPACE" and self._cluster.token_metadata_enabled:
+                self.refresh_keyspaces()
+        except Exception as error:  # the statement itself has succeeded
+            log.warning("the schema could not be looked at after %s: %s", change, error)
+        return agreed
+
+    def _schema_agreed(self, connection: Connection) -> bool:
+        wait = self._cluster.max_schema_agreement_wait
+        if wait <= 0 or len(self._cluster.metadata.all_hosts()) == 1:
+            return True
+        deadline = monotonic() + wait
+        while len(self._schema_versions(connection)) > 1:
+            if monotonic() > deadline:
+                log.warning("the nodes have not agreed on a schema within %s s", wait)
+                return False
+            gevent.sleep(AGREEMENT_PAUSE)
+        return True
+
+    def _schema_versions(self, connection: Connection) -> set[Any]:
+        versions = {row["schema_version"] for row in self._query(connection, SCHEMA_VERSION)}
+        for row in self._peers(connection):
+            endpoint = self._peer_endpoint(row)
+            host = None if endpoint is None else self._cluster.metadata.get_host(endpoint)
+            if host is not None and host.is_up is not False:
+                versions.add(row.get("schema_version"))
+        return versions
 
     def shutdown(self) -> None:
         """Close it for good."""

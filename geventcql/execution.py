@@ -64,6 +64,8 @@ class Execution(Request):
     _trace_ids: list[Any]
     _earlier: list[Any]
     _plan: Iterator[Any]
+    schema_agreed = True
+    """Whether all nodes have the schema that the statement made."""
     waiting = False
     """It is in the Session's queue, for a connection with room."""
 

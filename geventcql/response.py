@@ -271,6 +271,11 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         page: Page = AsyncResult.get(self, False)
         return page
 
+    @property
+    def is_schema_agreed(self) -> bool:
+        """Whether all nodes were seen to have the schema that the statement made; True if it does not change any."""
+        return self._execution.schema_agreed
+
     def get_query_trace_ids(self) -> list[Any]:
         """The ids of the traces of this request's pages, if tracing was asked for."""
         self.result()

@@ -411,7 +411,7 @@ class Session(SessionSettings):
     def _message_received(self, execution: Execution, message: Any) -> Any:
         """An answer that is neither a page nor an error; in the request's cold path. What the sink gets."""
         if isinstance(message, SchemaChange):
-            self.cluster._schema_changed(message)
+            execution.schema_agreed = self.cluster._schema_changed(message, execution.connection)
         elif isinstance(message, SetKeyspace) and execution.connection is not None:
             # Nobody may find a keyspace set that he did not ask for.
             self.cluster._replace_connection(execution.connection)
