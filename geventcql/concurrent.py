@@ -15,8 +15,9 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from geventcql.errors import ConnectionShutdown
+from geventcql.errors import ConnectionShutdown, WrongHubError
 from geventcql.profiles import EXEC_PROFILE_DEFAULT
+from geventcql.waiting import thread_id
 
 if TYPE_CHECKING:
     from geventcql.response import ResponseFuture
@@ -46,7 +47,8 @@ class _Failed:
         raise self.exception
 
 
-def _check(concurrency: int) -> None:
+def _check(session: Session, concurrency: int) -> None:
+    session._check_wait()
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")
 
@@ -125,7 +127,7 @@ def imap(
     ordered: bool,
 ) -> Iterator[Any]:
     """See :meth:`Session.imap` and :meth:`Session.imap_unordered`."""
-    _check(concurrency)
+    _check(session, concurrency)
     requests = ((statement, values) for values in parameters)
     # Not generators: an error ends those, and the results behind it are still wanted.
     if ordered:
@@ -161,7 +163,7 @@ def execute_concurrent(
     :param results_generator: return an iterator that sends as it is read, instead of a list
     :returns: :class:`ExecutionResult` for each pair, in order
     """
-    _check(concurrency)
+    _check(session, concurrency)
     requests = iter(statements_and_parameters)
     if results_generator:
         return (
@@ -192,6 +194,8 @@ def execute_concurrent_async(
 
     :returns: an AsyncResult, whose ``get()`` or ``result()`` gives the results
     """
+    if thread_id() != session._owner:
+        raise WrongHubError()
     results = AsyncResult()
 
     def run() -> None:
