@@ -285,7 +285,7 @@ class Cluster:
             for host in self.metadata.all_hosts():
                 self._registry.add(host)
             self._heartbeat.start()
-        except Exception as error:
+        except (Exception, gevent.Timeout) as error:  # policies and authenticators may be an application's
             done.set_exception(error)
         else:
             done.set(True)
@@ -371,7 +371,7 @@ class Cluster:
         for listener in [*self.profile_manager.policies(), *self._listeners]:
             try:
                 getattr(listener, method)(host)
-            except Exception:
+            except (Exception, gevent.Timeout):
                 log.exception("%r failed in %s(%s)", listener, method, host)
 
     def register_listener(self, listener: Any) -> None:

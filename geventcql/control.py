@@ -19,6 +19,7 @@ from geventcql.encoder import cql_quote
 from geventcql.errors import (
     AuthenticationFailed,
     ConnectionException,
+    ConnectionShutdown,
     DriverException,
     ErrorMessage,
     InvalidRequestException,
@@ -102,7 +103,7 @@ class ControlConnection:
                 return self._open(endpoint)
             except AuthenticationFailed:
                 raise
-            except Exception as error:
+            except (Exception, gevent.Timeout) as error:
                 log.warning("control connection: %s: %s", endpoint, error)
                 errors[endpoint] = error
                 if isinstance(error, ProtocolVersionUnsupported) and self._cluster._version_is_fixed:
@@ -116,6 +117,9 @@ class ControlConnection:
             endpoint, cluster._protocol_version, cluster._connection_settings, cluster._version_is_fixed
         )
         self._refresh(connection)
+        if self._is_shutdown:
+            connection.close()
+            raise ConnectionShutdown("the Cluster was shut down while its control connection was opened", endpoint)
         cluster._settle_version(connection.version)
         return connection
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import gevent
@@ -29,6 +30,61 @@ log = logging.getLogger(__name__)
 
 PAUSE = 1.0
 """Between attempts to reach a host, seconds, where the reconnection policy gives none."""
+SHORTEST_PAUSE = 0.01
+"""Seconds; attempts that are refused at once must not follow one another faster, whatever the policy says."""
+STABLE = 1.0
+"""Seconds that a pool's latest connection must have lasted for a loss to say nothing about the next one."""
+
+
+class _Backoff:
+    """When a pool may open a connection: at once, or after the reconnection policy's pauses if the last ones came to nothing."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.due = 0.0
+        """Monotonic seconds; in the past: at once."""
+        self._cluster = cluster
+        self._pauses: Iterator[float] | None = None
+        self._opened = 0.0
+        self._early_losses = 0
+
+    def opened(self) -> None:
+        """A connection was opened; whether the host keeps it is to be seen."""
+        self._opened = monotonic()
+
+    def lost(self) -> None:
+        """A connection was lost; in readers and in the hub."""
+        if monotonic() - self._opened < STABLE:
+            self._early_losses += 1
+        else:
+            self._early_losses = 0
+            self._pauses = None
+
+    def failed(self) -> None:
+        """No connection could be opened."""
+        if self._pauses is None:
+            self._pauses = self._schedule()
+        self.due = monotonic() + next(self._pauses)
+
+    def is_due(self) -> bool:
+        """Whether to try now. A host that takes connections only to drop them is left alone as one that takes none."""
+        if self._early_losses > 1:
+            self._early_losses = 1
+            self.failed()
+        return self.due <= monotonic()
+
+    def _schedule(self) -> Iterator[float]:
+        """What the reconnection policy says, seconds; a policy that ends or fails must not lose the host."""
+        while True:
+            given = False
+            try:
+                for pause in self._cluster.reconnection_policy.new_schedule():
+                    seconds = max(SHORTEST_PAUSE, float(pause))
+                    given = True
+                    yield seconds
+            except (Exception, gevent.Timeout):
+                log.exception("%r failed", self._cluster.reconnection_policy)
+            if not given:
+                yield PAUSE
 
 
 class HostSupervisor:
@@ -43,8 +99,8 @@ class HostSupervisor:
         self.pools: dict[str | None, HostPool] = {}
         self._cluster = cluster
         self._below_size = Event()
-        self._backing_off = False
         self._ended = False
+        self._backoffs: dict[str | None, _Backoff] = {}
         self._tried: dict[str | None, AsyncResult] = {}
         self._greenlet = gevent.spawn(self._run)
 
@@ -55,8 +111,9 @@ class HostSupervisor:
             size = self._cluster._connections_per_host(self.host)
             pool = HostPool(self.host, keyspace, size, self._report, self._cluster._on_room)
             self.pools[keyspace] = pool
+            self._backoffs[keyspace] = _Backoff(self._cluster)
             self._tried[keyspace] = AsyncResult()
-            self._below_size.set()  # somebody waits for the outcome: not after the pause that others are due to
+            self._below_size.set()
         return pool
 
     def first_try(self, keyspace: str | None) -> AsyncResult:
@@ -64,59 +121,42 @@ class HostSupervisor:
         return self._tried[keyspace]
 
     def _report(self, pool: HostPool) -> None:
-        if not self._backing_off:
-            self._below_size.set()
+        self._backoffs[pool.keyspace].lost()
+        self._below_size.set()
         self._cluster._registry.changed()
 
     def _run(self) -> None:
         """The supervisor greenlet."""
-        pauses: Iterator[float] | None = None
-        pause: float | None = None
         while not self._ended:
-            self._below_size.wait(pause)
+            missing = [backoff.due for keyspace, backoff in self._backoffs.items() if self.pools[keyspace].missing]
+            self._below_size.wait(max(0.0, min(missing) - monotonic()) if missing else None)
             self._below_size.clear()
-            filled = [self._fill(pool) for pool in list(self.pools.values())]  # try each, whatever became of the others
-            self._backing_off = not all(filled)
-            if not self._backing_off:
-                pauses = pause = None
-                continue
-            if pauses is None:
-                pauses = self._pauses()
-            pause = next(pauses)
+            for pool in list(self.pools.values()):  # each on its own: one that cannot be filled keeps no other waiting
+                if pool.missing and self._backoffs[pool.keyspace].is_due():
+                    self._fill(pool)
 
-    def _pauses(self) -> Iterator[float]:
-        """What the reconnection policy says, seconds; a policy that ends or fails must not lose the host."""
-        while True:
-            given = False
-            try:
-                for pause in self._cluster.reconnection_policy.new_schedule():
-                    given = True
-                    yield pause
-            except Exception:
-                log.exception("%r failed", self._cluster.reconnection_policy)
-            if not given:
-                yield PAUSE
-
-    def _fill(self, pool: HostPool) -> bool:
-        """Open what is missing; False if that failed."""
+    def _fill(self, pool: HostPool) -> None:
+        """Open what is missing, up to the first failure."""
+        backoff = self._backoffs[pool.keyspace]
         while pool.missing and not self._ended:
             try:
                 connection = self._cluster._open_pooled(self.host, pool.keyspace)
-            except Exception as error:
+            except (Exception, gevent.Timeout) as error:  # an application's authenticator may raise either
+                backoff.failed()
                 self._failed(pool, error)
-                return False
+                return
+            backoff.opened()
             pool.add(connection)
             self._up()
             self._tried[pool.keyspace].set(True)
-        return True
 
-    def _failed(self, pool: HostPool, error: Exception) -> None:
+    def _failed(self, pool: HostPool, error: BaseException) -> None:
         pool.last_error = error
         pool.opening = False
         level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
         log.log(level, "cannot open a connection to %s: %s", self.host, error)
         self._tried[pool.keyspace].set(error)
-        if not any(p.connections for p in self.pools.values()) and self.host.is_up is not False:
+        if not any(p.open_connections for p in self.pools.values()) and self.host.is_up is not False:
             self.host.set_down()
             self._cluster._registry.changed()
             self._cluster._tell_listeners("on_down", self.host)
@@ -198,7 +238,7 @@ class HostRegistry:
 
     def connections(self) -> list[Connection]:
         """All open connections of all pools."""
-        return [c for s in self._supervisors.values() for p in s.pools.values() for c in p.connections]
+        return [c for s in self._supervisors.values() for p in s.pools.values() for c in p.open_connections]
 
     def shutdown(self) -> None:
         """Close everything."""

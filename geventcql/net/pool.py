@@ -50,6 +50,11 @@ class HostPool:
         self._draining: set[Connection] = set()
 
     @property
+    def open_connections(self) -> list[Connection]:
+        """All of them, those too that are being drained."""
+        return [*self.connections, *self._draining]
+
+    @property
     def in_flight(self) -> int:
         """Requests in flight on all connections."""
         return sum(c.table.in_flight for c in self.connections)
@@ -105,7 +110,7 @@ class HostPool:
         """Close every connection; nothing is reported any more."""
         self.is_shutdown = True
         self.opening = False
-        for connection in [*self.connections, *self._draining]:
+        for connection in self.open_connections:
             connection.close()
         self.connections.clear()
         self._draining.clear()

@@ -389,9 +389,10 @@ class Counted(ResponseFuture):
 @pytest.mark.parametrize("together", [True, False], ids=["one turn", "turns apart"])
 @pytest.mark.parametrize("statement", ["idempotent", "not idempotent"])
 def test_reply_timeout_close_and_cancel_in_every_order(
-    node: FakeNode, session: Session, statement: str, together: bool
+    node: FakeNode, session: Session, statement: str, together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever comes first ends it; nothing afterwards ends it again, and the ids balance."""
+    monkeypatch.setattr("geventcql.hosts.STABLE", 0.0)  # connections are opened again at once
     node.tolerate_violations = True  # it does not know of the replies that are made up here
     prepared = session.prepare(BY_KEY)
     prepared.is_idempotent = statement == "idempotent"

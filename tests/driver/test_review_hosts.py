@@ -1,0 +1,176 @@
+"""Supervisors: hosts that drop what they accept, pools that cannot be filled, and application code that raises there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import gevent
+import pytest
+
+from geventcql.auth import PlainTextAuthProvider
+from geventcql.errors import ConnectionException, NoHostAvailable
+from geventcql.policies import ConstantReconnectionPolicy, HostStateListener, ReconnectionPolicy
+from tests.driver.support import cluster_of, eventually, pooled
+from tests.support.fakenode import NEVER, Error, ErrorCode, FakeNode, Opcode, Ready
+
+SOON = ConstantReconnectionPolicy(0.02)
+LATE = ConstantReconnectionPolicy(30)
+
+
+def run_out_of_time() -> None:
+    with gevent.Timeout(0.01):
+        gevent.sleep(5)
+
+
+def test_a_host_that_drops_what_it_accepts_is_left_alone_for_the_pauses(node: FakeNode) -> None:
+    with cluster_of(node, reconnection_policy=ConstantReconnectionPolicy(0.2)) as cluster:
+        cluster.connect()
+        before = node.accepted
+        with gevent.Timeout(1.0, False):
+            while True:
+                node.drop_connections()
+                gevent.sleep(0.001)
+        assert 3 <= node.accepted - before <= 8
+
+
+def test_a_pool_that_cannot_be_filled_keeps_no_other_waiting() -> None:
+    with FakeNode(versions=(3, 4)) as node, cluster_of(node, reconnection_policy=LATE) as cluster:
+        node.on(re.compile('^USE "?bad'), Error(ErrorCode.INVALID))
+        cluster._entered = {"bad", "good"}
+        session = cluster.connect()
+        cluster._entered = {"bad", "good"}
+        with pytest.raises(NoHostAvailable):
+            session.set_keyspace("bad")
+        session.set_keyspace("good")
+        node.drop_connections()
+        pools = {pool.keyspace: pool for pool in session.get_pools()}
+        eventually(lambda: pools["good"].connections and pools[None].connections)
+        assert not pools["bad"].connections
+
+
+class Schedules(ReconnectionPolicy):
+    """Gives one schedule after the other."""
+
+    def __init__(self, *schedules: Any) -> None:
+        self._schedules = iter(schedules)
+
+    def new_schedule(self) -> Iterable[float]:
+        schedule: Iterable[float] = next(self._schedules, [0.02])
+        if isinstance(schedule, BaseException):
+            raise schedule
+        return schedule
+
+
+@pytest.mark.parametrize("schedule", [["soon"], [None], None, ValueError("no schedule"), gevent.Timeout()])
+def test_schedules_that_make_no_sense(
+    node: FakeNode, schedule: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("geventcql.hosts.PAUSE", 0.05)
+    with cluster_of(node, reconnection_policy=Schedules(schedule)) as cluster:
+        session = cluster.connect()
+        node.stop()
+        eventually(lambda: not next(iter(session.hosts)).is_up)
+        node.start()
+        eventually(lambda: pooled(session))
+    assert "failed" in caplog.text
+
+
+def test_pauses_of_nothing_leave_the_hub_time(node: FakeNode) -> None:
+    with cluster_of(node, reconnection_policy=ConstantReconnectionPolicy(0)) as cluster:
+        cluster.connect()
+        node.stop()
+        attempts = [0]
+        opened = cluster._open_pooled
+
+        def count(*args: Any) -> Any:
+            attempts[0] += 1
+            return opened(*args)
+
+        cluster._open_pooled = count  # type: ignore[method-assign]
+        gevent.sleep(0.3)
+        assert 3 < attempts[0] < 40
+
+
+class Provider(PlainTextAuthProvider):
+    """Its ``failing``-th authenticator takes too long."""
+
+    def __init__(self, failing: int) -> None:
+        super().__init__("user", "secret")
+        self.made = 0
+        self.failing = failing
+
+    def new_authenticator(self, host: Any) -> Any:
+        self.made += 1
+        if self.made == self.failing:
+            run_out_of_time()
+        return super().new_authenticator(host)
+
+
+def test_an_authenticator_that_runs_out_of_time() -> None:
+    with FakeNode(auth={"user": "secret"}) as node:
+        with cluster_of(node, auth_provider=Provider(1), reconnection_policy=SOON) as cluster:  # the control connection's
+            with pytest.raises(NoHostAvailable), gevent.Timeout(5):
+                cluster.connect()
+        provider = Provider(3)  # after the control connection's and the pool's first
+        with cluster_of(node, auth_provider=provider, reconnection_policy=SOON) as cluster:
+            session = cluster.connect()
+            pooled(session)[0].close()
+            eventually(lambda: provider.made == 4 and pooled(session))
+
+
+class Slow(HostStateListener):
+    def on_up(self, host: Any) -> None:
+        run_out_of_time()
+
+    on_down = on_up
+
+
+def test_a_listener_that_runs_out_of_time(node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
+    with cluster_of(node, reconnection_policy=SOON) as cluster:
+        session = cluster.connect()
+        cluster.register_listener(Slow())
+        node.stop()
+        eventually(lambda: "on_down" in caplog.text)
+        node.start()
+        eventually(lambda: "on_up" in caplog.text and pooled(session))
+
+
+def test_a_policy_that_runs_out_of_time_when_the_cluster_connects(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cluster_of(node) as cluster:
+        policy = cluster.profile_manager.default.load_balancing_policy
+        monkeypatch.setattr(policy, "populate", lambda *args: run_out_of_time())
+        with pytest.raises(gevent.Timeout) as raised, gevent.Timeout(5):
+            cluster.connect()
+        assert raised.value.seconds == 0.01
+
+
+def test_a_silent_peer_is_found_out_on_a_draining_connection(node: FakeNode) -> None:
+    node.on("SELECT never", NEVER)
+    with cluster_of(node, idle_heartbeat_interval=0.2, idle_heartbeat_timeout=0.3) as cluster:
+        session = cluster.connect()
+        future = session.execute_async("SELECT never", timeout=None)
+        node.wait_for(lambda n: n.count("SELECT never"))
+        pool = session.get_pools()[0]
+        pool.replace(pool.connections[0])
+        node.mute = True
+        with pytest.raises(ConnectionException, match="silent"):
+            future.get(timeout=10)
+
+
+def test_a_control_connection_that_opens_during_the_shutdown_is_closed(node: FakeNode) -> None:
+    with cluster_of(node) as cluster:
+        session = cluster.connect()
+        node.on(Opcode.STARTUP, Ready().after(0.1))
+        cluster._control.connection.close()
+
+        def enter() -> None:
+            with pytest.raises(NoHostAvailable, match="shut down"):
+                session.set_keyspace("other")
+
+        entering = gevent.spawn(enter)
+        gevent.sleep(0.05)
+    entering.get()
+    assert cluster._control.connection is None
+    node.wait_for(lambda n: not n.connections)
