@@ -56,6 +56,14 @@ def eventually(predicate: Callable[[], Any], timeout: float = 5.0) -> Any:
     return value
 
 
+def outcome(fn: Callable[..., Any], *args: Any) -> Any:
+    """What a call returns, or the exception it raises: for greenlets whose errors are expected."""
+    try:
+        return fn(*args)
+    except Exception as error:
+        return error
+
+
 def in_hub(*functions: Callable[[], object]) -> None:
     """Run functions one after the other in one callback of the hub, and come back when they have run."""
     done = gevent.event.Event()

@@ -16,10 +16,11 @@ from gevent.exceptions import BlockingSwitchOutError
 
 from geventcql.errors import ConnectionShutdown, DecodeError, InvalidRequest, OperationTimedOut, QueryExhausted, WrongHubError
 from geventcql.execution import Execution
+from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, eventually, in_hub, pooled, settled
+from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, pooled, settled
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows, paged
 
 ONE = Rows([("v", "int")], [(7,)])
@@ -307,6 +308,7 @@ def test_a_wait_in_the_hub_raises_at_once_and_sends_nothing(session: Session, no
             lambda: session.prepare("SELECT other"),
             lambda: session.set_keyspace("ks"),
             lambda: session.execute("USE ks"),
+            lambda: session.imap(prepared, [(1,)]),
             pending.result,
             pending.get,
             pending.wait,
@@ -322,9 +324,9 @@ def test_a_wait_in_the_hub_raises_at_once_and_sends_nothing(session: Session, no
     node.wait_for(lambda n: n.count("SELECT gated"))
     before = len(node.requests)
     session.execute_async("SELECT now").rawlink(try_all)
-    eventually(lambda: len(raised) == 9)
+    eventually(lambda: len(raised) == 10)
     gevent.sleep(0.01)
-    assert raised == [BlockingSwitchOutError] * 9
+    assert raised == [BlockingSwitchOutError] * 10
     assert [request.text for request in node.requests[before:]] == ["SELECT now"]
     gate.set()
     assert pending.result().one().v == 7
@@ -343,6 +345,8 @@ def test_another_thread_gets_a_named_error_soon(session: Session, gate: Event, h
             lambda: session.prepare("SELECT other"),
             lambda: session.set_keyspace("ks"),
             lambda: list(session.imap(prepared, [(1,)])),
+            lambda: session.execute_concurrent([(prepared, (1,))]),
+            lambda: session.execute_concurrent_async([(prepared, (1,))]),
             pending.result,
             pending.get,
             pending.wait,
@@ -358,7 +362,7 @@ def test_another_thread_gets_a_named_error_soon(session: Session, gate: Event, h
     thread.start()
     while thread.is_alive():
         gevent.sleep(0.01)
-    assert outcome == [(WrongHubError, True)] * 10
+    assert outcome == [(WrongHubError, True)] * 12
     gate.set()
     assert pending.result().one().v == 7
     in_pool = gevent.get_hub().threadpool.spawn(lambda: session.execute("SELECT now"))
@@ -388,11 +392,13 @@ class Counted(ResponseFuture):
 
 @pytest.mark.parametrize("together", [True, False], ids=["one turn", "turns apart"])
 @pytest.mark.parametrize("statement", ["idempotent", "not idempotent"])
-def test_reply_timeout_close_and_cancel_in_every_order(
-    node: FakeNode, session: Session, statement: str, together: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reply_timeout_close_and_cancel_in_every_order(node: FakeNode, statement: str, together: bool) -> None:
     """Whatever comes first ends it; nothing afterwards ends it again, and the ids balance."""
-    monkeypatch.setattr("geventcql.hosts.STABLE", 0.0)  # connections are opened again at once
+    with cluster_of(node, reconnection_policy=ConstantReconnectionPolicy(0.005)) as cluster:
+        _every_order(node, cluster.connect(), statement, together)
+
+
+def _every_order(node: FakeNode, session: Session, statement: str, together: bool) -> None:
     node.tolerate_violations = True  # it does not know of the replies that are made up here
     prepared = session.prepare(BY_KEY)
     prepared.is_idempotent = statement == "idempotent"
