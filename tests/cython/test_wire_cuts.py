@@ -145,7 +145,7 @@ def test_every_cut_position_in_two_pieces(version: int, compression: str | None)
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @EVERY_VARIANT
-@pytest.mark.parametrize("size", [16383, 16384, 16385, 65536])
+@pytest.mark.parametrize("size", [16383, 16384, 16385, 65536, 131071])
 def test_every_cut_position_of_long_frames_in_two_pieces(version: int, compression: str | None, size: int) -> None:
     _every_position(version, compression, receive, size, 2)
 
