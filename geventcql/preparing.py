@@ -82,7 +82,7 @@ class Preparer:
     def _ask(self, connection: Connection, statement: PreparedStatement) -> Prepared:
         keyspace = statement.keyspace if connection.version >= ProtocolVersion.V5 else None
         body = requests.prepare(statement.query_string, connection.version, keyspace)
-        message = connection.call(Opcode.PREPARE, body, REPREPARE_TIMEOUT)
+        message = connection.call(Opcode.PREPARE, body, REPREPARE_TIMEOUT, self._session.cluster._user_types)
         if not isinstance(message, Prepared):
             raise DriverException(f"{connection.endpoint} answered PREPARE with {type(message).__name__}")
         return message

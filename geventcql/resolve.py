@@ -52,6 +52,8 @@ class RequestOptions(NamedTuple):
     timestamp: int | None = None
     """Of a batch; other requests get theirs with their values."""
     keyspace: str | None = None
+    """Where unqualified names are, from the first page to the last and whatever the Session is set to meanwhile. On v5 requests
+    name it, below that their connections have it set."""
     tracing: bool = False
     custom_payload: Mapping[str, bytes | None] | None = None
 
@@ -110,13 +112,17 @@ class Resolved(Recipe):
         """Where token awareness looks the replicas up."""
         if self.prepared is not None and self.prepared.bind_columns:
             return str(self.prepared.bind_columns[0].keyspace_name)
-        return self.statement.keyspace or self._session.keyspace
+        return self.statement.keyspace or self.options.keyspace
 
     def _pool_keyspace(self) -> str | None:
         """The keyspace that the connections must have set: below v5 requests cannot name theirs."""
         if self.options.version >= ProtocolVersion.V5:
             return None
-        return self.prepared.keyspace if self.prepared is not None else self._session.keyspace
+        return self.prepared.keyspace if self.prepared is not None else self.options.keyspace
+
+    def _named_keyspace(self) -> str | None:
+        """The keyspace that the request itself names."""
+        return self.options.keyspace if self.options.version >= ProtocolVersion.V5 else None
 
     def _head(self) -> tuple[int, bytes]:
         """The header's flags and what they put before the message."""
@@ -147,7 +153,7 @@ class Resolved(Recipe):
             )
         else:
             parts = requests.query_parts(
-                options.version, self.statement.query_string, options.consistency, keyspace=options.keyspace, **common
+                options.version, self.statement.query_string, options.consistency, keyspace=self._named_keyspace(), **common
             )
         return RequestTemplate(
             options.version, parts.opcode, flags, head + parts.prefix, parts.suffix, parts.timestamp_at
@@ -213,7 +219,7 @@ class ResolvedBatch(Resolved):
             options.consistency,
             options.serial_consistency,
             options.timestamp,
-            options.keyspace,
+            self._named_keyspace(),
         )
         self.timestamped = False  # it is in the body
         return RequestTemplate(options.version, Opcode.BATCH, flags, head + body, b"")
@@ -224,6 +230,19 @@ class ResolvedBatch(Resolved):
 
     def current(self) -> Resolved:
         return self  # a batch carries ids only
+
+
+class ResolvedPrepare(Resolved):
+    """The PREPARE of a statement's text, whatever a retry changes."""
+
+    __slots__ = ()
+
+    def _build(self, metadata_id: bytes | None, has_decoder: bool) -> RequestTemplate:
+        version = self.options.version
+        flags, head = self._head()
+        keyspace = self._named_keyspace() if version >= ProtocolVersion.V5 else self.statement.keyspace  # below: refused
+        body = requests.prepare(self.statement.query_string, version, keyspace)
+        return RequestTemplate(version, Opcode.PREPARE, flags, head + body, b"")
 
 
 def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, bytes]:
@@ -264,9 +283,11 @@ def resolve(
     trace: bool = False,
     custom_payload: Mapping[str, bytes | None] | None = None,
     paging_state: bytes | None = None,
+    prepare: bool = False,
 ) -> Resolved:
     """Resolve a statement for one request or many.
 
+    :param prepare: it is to be prepared, not executed
     :param timeout: seconds, or None for no limit
     :raises UnsupportedOperation: the statement needs a later protocol version than the one in use
     """
@@ -286,18 +307,15 @@ def resolve(
         paging_state=paging_state,
         timestamped=bool(session.use_client_timestamp),
         timestamp=session._timestamp() if batch and session.use_client_timestamp else None,
-        keyspace=_request_keyspace(session, statement, version),
+        keyspace=_keyspace(session, statement, version),
         tracing=bool(trace),
         custom_payload=payload or None,
     )
-    kind = ResolvedBatch if batch else Resolved
+    kind = ResolvedBatch if batch else ResolvedPrepare if prepare else Resolved
     return kind(session, statement, profile, options, timeout)
 
 
-def _request_keyspace(session: Session, statement: Statement | PreparedStatement, version: int) -> str | None:
-    """The keyspace that a QUERY or BATCH names on v5."""
-    if version < ProtocolVersion.V5 or isinstance(statement, (PreparedStatement, BoundStatement)):
-        return None
-    if isinstance(statement, BatchStatement):
-        return session.keyspace
-    return statement.keyspace or session.keyspace
+def _keyspace(session: Session, statement: Statement | PreparedStatement, version: int) -> str | None:
+    """Where the unqualified names of a statement are; below v5 only connections have a keyspace."""
+    own = None if version < ProtocolVersion.V5 or isinstance(statement, BatchStatement) else statement.keyspace
+    return own or session.keyspace

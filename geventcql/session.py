@@ -18,14 +18,13 @@ from greenlet import getcurrent
 
 from geventcql import concurrent, keyspaces, tracing
 from geventcql.admission import Admission
-from geventcql.cython.wire import Page, RequestTemplate
+from geventcql.cython.wire import Page
 from geventcql.encoder import Encoder
 from geventcql.errors import Busy, ConnectionShutdown, DriverException, NoHostAvailable, WrongHubError
 from geventcql.execution import Execution, Fetch
 from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
-from geventcql.protocol import requests
-from geventcql.protocol.constants import ConsistencyLevel, Opcode, ProtocolVersion
+from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.protocol.responses import Prepared, SchemaChange, SetKeyspace
 from geventcql.query import PreparedStatement, SimpleStatement
 from geventcql.resolve import Resolved, resolve, with_parameters
@@ -213,19 +212,16 @@ class Session(SessionSettings):
         if self.is_shutdown:
             raise self._closed()
         text = query.query_string if isinstance(query, SimpleStatement) else query
-        version = self.cluster._protocol_version
-        named = keyspace or (self.keyspace if version >= ProtocolVersion.V5 else None)
-        body = requests.prepare(text, version, named)
-        flags = 0
-        if custom_payload:
-            flags, body = 0x04, requests.custom_payload(custom_payload, version) + body
         profile = self._profile(EXEC_PROFILE_DEFAULT)
-        resolved = resolve(self, SimpleStatement(text, is_idempotent=True), profile, self._timeout(profile))
-        resolved.template = RequestTemplate(version, Opcode.PREPARE, flags, body, b"")
+        statement = SimpleStatement(text, keyspace=keyspace, is_idempotent=True)
+        resolved = resolve(
+            self, statement, profile, self._timeout(profile), custom_payload=custom_payload, prepare=True
+        )
         message = self._run(Execution(self, resolved, b"", 0, resolved.timeout))
         if not isinstance(message, Prepared):
             raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {text!r}")
-        prepared = PreparedStatement.from_response(message, text, keyspace or self.keyspace, version)
+        named, version = resolved.options.keyspace, resolved.options.version  # as they were when it was sent
+        prepared = PreparedStatement.from_response(message, text, named, version)
         prepared.custom_payload = dict(custom_payload) if custom_payload else None  # type: ignore[arg-type]
         return prepared
 

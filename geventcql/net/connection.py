@@ -163,10 +163,11 @@ class Connection(Sender):
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
-    def call(self, opcode: int, body: bytes, timeout: float | None) -> Any:
+    def call(self, opcode: int, body: bytes, timeout: float | None, user_types: responses.UserTypes | None = None) -> Any:
         """Send one request and wait for its reply in the calling greenlet.
 
         :param timeout: seconds; None waits for ever, which only a caller with a deadline of its own may do
+        :param user_types: the classes of user types in columns that the reply describes
         :returns: the message, read (:func:`geventcql.protocol.responses.decode`), or a Page for rows and void
         :raises ErrorMessage: the server's error, as it came
         :raises OperationTimedOut: no answer in time
@@ -180,7 +181,7 @@ class Connection(Sender):
             self.orphan(stream, call)
         if type(reply) is Page:
             return reply
-        message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version)
+        message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version, user_types)
         if isinstance(message, ErrorMessage):
             raise message
         return message
