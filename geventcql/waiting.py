@@ -8,7 +8,6 @@ name, so a wake that was under way finds nobody and nothing is ever switched to 
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.monkey import get_original
@@ -28,15 +27,14 @@ WAKES_PER_CALLBACK = 50
 class Waker(WakeQueue):
     """Wakes parked greenlets of one hub, in the order in which their futures ended."""
 
-    _wakers: WeakKeyDictionary[Any, Waker] = WeakKeyDictionary()
-
     @classmethod
     def for_hub(cls, hub: Any = None) -> Waker:
         """The waker of ``hub`` (by default the calling thread's)."""
         hub = hub or gevent.get_hub()
-        waker = cls._wakers.get(hub)
+        # An attribute of the hub, so that the two go together when the hub's thread ends.
+        waker: Waker | None = getattr(hub, "_geventcql_waker", None)
         if waker is None:
-            waker = cls._wakers[hub] = cls(hub.loop.run_callback, hub.handle_error, WAKES_PER_CALLBACK)
+            waker = hub._geventcql_waker = cls(hub.loop.run_callback, hub.handle_error, WAKES_PER_CALLBACK)
         return waker
 
 

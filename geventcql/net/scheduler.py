@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import gevent
 
@@ -56,8 +55,6 @@ class Timer:
 class Scheduler:
     """All timers of one hub. Get it by :meth:`for_hub`; times are ``time.monotonic()`` seconds."""
 
-    _schedulers: WeakKeyDictionary[Any, Scheduler] = WeakKeyDictionary()
-
     def __init__(self, hub: Any) -> None:
         self._loop = hub.loop
         self._handle_error = hub.handle_error
@@ -71,9 +68,10 @@ class Scheduler:
     def for_hub(cls, hub: Any = None) -> Scheduler:
         """The scheduler of ``hub`` (by default the calling thread's), made at first use."""
         hub = hub or gevent.get_hub()
-        scheduler = cls._schedulers.get(hub)
+        # An attribute of the hub, so that the two go together when the hub's thread ends.
+        scheduler: Scheduler | None = getattr(hub, "_geventcql_scheduler", None)
         if scheduler is None or scheduler._loop is not hub.loop:
-            scheduler = cls._schedulers[hub] = cls(hub)
+            scheduler = hub._geventcql_scheduler = cls(hub)
         return scheduler
 
     def __len__(self) -> int:
