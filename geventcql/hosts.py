@@ -37,7 +37,7 @@ STABLE = 1.0
 
 
 class _Backoff:
-    """When a pool may open a connection: at once, or after the reconnection policy's pauses if the last ones came to nothing."""
+    """When a pool may open a connection: at once, or after the reconnection policy's pauses if the last came to nothing."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.due = 0.0

@@ -52,7 +52,7 @@ class RequestOptions(NamedTuple):
     timestamp: int | None = None
     """Of a batch; other requests get theirs with their values."""
     keyspace: str | None = None
-    """Where unqualified names are, from the first page to the last and whatever the Session is set to meanwhile. On v5 requests
+    """Where unqualified names are, from the first page to the last, whatever the Session is set to meanwhile. On v5 requests
     name it, below that their connections have it set."""
     tracing: bool = False
     custom_payload: Mapping[str, bytes | None] | None = None

@@ -89,25 +89,19 @@ cdef class RowReader:
         self.cache = cache
         self.decoder = decoder
 
-    cdef object read(self, Page page, decoder, Py_ssize_t most):
+    cdef object read(self, Page page, decoder, Py_ssize_t most, Py_ssize_t* end):
+        """Up to ``most`` rows at the page's position, made; ``end``: where they end. Changes nothing in the page."""
         if self.kind == AS_CLASS:
             if decoder is not self.class_of:
                 self.row_class = self.factory(decoder.names)
                 self.class_of = decoder
-            return page.decode(most, self.row_class)
+            return decode(decoder, page, most, self.row_class, end)
         if self.kind == BY_HANDLER:
-            made = self.factory(page, decoder)
-            page.left = 0
-            return made
-        cdef Py_ssize_t pos = page.pos, left = page.left
-        rows = page.decode(most, None)
+            return self.factory(page, decoder)
+        rows = decode(decoder, page, most, None, end)
         if self.kind == AS_TUPLES:
             return rows
-        try:
-            made = self.factory(decoder.names, rows)
-        except BaseException:
-            page.pos, page.left = pos, left  # nothing has been made of these rows
-            raise
+        made = self.factory(decoder.names, rows)
         return list(made) if hasattr(made, "__next__") else made  # an iterator could be read only once
 
 
@@ -211,7 +205,7 @@ cdef class Page:
         """All rows: a list, or whatever an application's own row factory returns; [] for a void result."""
         if self.kind != KIND_ROWS:
             return []
-        if not self.finished:
+        while not self.finished:
             self.guarded(self.left_at_most(), True)
         return self.made
 
@@ -237,21 +231,21 @@ cdef class Page:
             raise error
 
     cdef int extend(self, Py_ssize_t most) except -1:
-        cdef Py_ssize_t n = most if most < self.left else self.left
-        if self.made is not None and n == 0:
+        cdef Py_ssize_t left = self.left, end = self.pos
+        cdef Py_ssize_t n = most if most < left else left
+        cdef bint first = self.made is None
+        if not first and n == 0:
             return 0
-        rows = self.reader.read(self, self.found, n) if self.reader is not None else self.decode(n, None)
-        if self.made is None:
+        rows = decode(self.found, self, n, None, &end) if self.reader is None else self.reader.read(self, self.found, n, &end)
+        if self.left != left or (self.made is None) != first:
+            return 0  # an application's code has let another greenlet run, which has read these rows too
+        self.pos = end
+        self.left = left - n
+        if first:
             self.made = rows
         else:
             self.made.extend(rows)
         return 0
-
-    cdef list decode(self, Py_ssize_t n, row_class):
-        out, pos = self.found.decode_rows(self.body, self.pos, n, row_class)
-        self.pos = pos
-        self.left -= n
-        return out
 
     cdef int start(self) except -1:
         """Find the decoder and where the rows begin."""
@@ -299,6 +293,12 @@ cdef class Page:
         if self.kind == KIND_VOID:
             return "<Page void>"
         return f"<Page {self.column_count} columns, {len(self.body)} bytes{', more' if self.paging_state else ''}>"
+
+
+cdef list decode(decoder, Page page, Py_ssize_t n, row_class, Py_ssize_t* end):
+    out, pos = decoder.decode_rows(page.body, page.pos, n, row_class)
+    end[0] = pos
+    return out
 
 
 cdef class PageView:

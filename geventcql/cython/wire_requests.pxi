@@ -261,12 +261,12 @@ cdef class Request:
         if self.done:
             return
         page.host = self.host
-        if page.new_metadata_id is not None or page.tracing_id is not None or page.warnings is not None:
-            self.on_announcement(page)
         self.done = True
         sink = self.sink
         self.sink = None
-        sink.finish(page)
+        sink.finish(page)  # first: whatever becomes of the rest, the request has ended
+        if page.new_metadata_id is not None or page.tracing_id is not None or page.warnings is not None:
+            self.on_announcement(page)
 
     def on_announcement(self, Page page) -> None:
         """The page brings more than rows: changed metadata, a trace id or warnings; in the reader."""

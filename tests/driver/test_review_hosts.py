@@ -110,9 +110,9 @@ class Provider(PlainTextAuthProvider):
 
 def test_an_authenticator_that_runs_out_of_time() -> None:
     with FakeNode(auth={"user": "secret"}) as node:
-        with cluster_of(node, auth_provider=Provider(1), reconnection_policy=SOON) as cluster:  # the control connection's
-            with pytest.raises(NoHostAvailable), gevent.Timeout(5):
-                cluster.connect()
+        first = cluster_of(node, auth_provider=Provider(1), reconnection_policy=SOON)  # the control connection's
+        with first, pytest.raises(NoHostAvailable), gevent.Timeout(5):
+            first.connect()
         provider = Provider(3)  # after the control connection's and the pool's first
         with cluster_of(node, auth_provider=provider, reconnection_policy=SOON) as cluster:
             session = cluster.connect()
