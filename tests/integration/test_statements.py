@@ -384,12 +384,20 @@ def test_use_of_what_is_not_there(own: Session, ks: str, peer: Peer) -> None:
     assert own.keyspace == ks and own.execute("SELECT v FROM kv WHERE k = 'not there'").one() is None
 
 
+def test_use_as_a_statement(own: Session, ks: str, second_ks: str) -> None:
+    own.execute(SimpleStatement(f"-- there\nUSE {second_ks}"))
+    assert own.execute(WHOAMI).one().name == second_ks
+    own.execute_async(f"use {ks}").result()
+    assert own.execute(WHOAMI).one().name == ks
+
+
 def test_use_that_reaches_the_server(own: Session, cassandra: Any, ks: str, second_ks: str) -> None:
-    """As a statement object it is sent; the connection that it went to is replaced, and nobody finds himself elsewhere."""
+    """Prepared, it is sent; the connection that it went to is replaced, and nobody finds himself elsewhere."""
     with connect(cassandra, own.cluster.protocol_version) as cluster:
         session = cluster.connect(ks)
+        use = session.prepare(f"USE {second_ks}")
         for _ in range(3):
-            session.execute(SimpleStatement(f"USE {second_ks}"))
+            session.execute(use)
             assert {session.execute(WHOAMI).one().name for _ in range(20)} == {ks}
 
 
