@@ -12,6 +12,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+import gevent
 from gevent.event import AsyncResult
 
 from geventcql.cython.wire import Frame, Page, Request
@@ -104,6 +105,8 @@ class Execution(Request):
         full = []
         answered = {host for host, error in self.errors.items() if not isinstance(error, ConnectionException)}
         for host in plan:
+            if self._over():  # while the policy let others run
+                return
             if host in answered:
                 continue
             pool = self.session._router.pool_of(host, self.resolved)
@@ -115,10 +118,27 @@ class Execution(Request):
             if connection is not None and self.send_on(connection, host):
                 return
             full.append(pool)
+        if self._over():
+            return
         if full:
-            self.session._admission.wait(self, full)
+            self._wait(full)
             return
         self._fail(self._no_host())
+
+    def _wait(self, pools: list[HostPool]) -> None:
+        """Queue up for one of these; nothing switches between the look at them and the queue."""
+        if any(self.try_pool(pool) for pool in pools):  # there has been room since the policy gave that host
+            return
+        if any(pool.connections or pool.opening for pool in pools):
+            self.session._admission.wait(self, pools)
+        else:
+            self.unreachable(pools)
+
+    def _over(self) -> bool:
+        """Whether it has ended, or its time has, while application code was running."""
+        if not self.done and self.attempts and monotonic() >= self.deadline:
+            self.expire()
+        return self.done
 
     def unreachable(self, pools: list[HostPool]) -> None:
         """The hosts that it waited for have no connection, and none can be opened."""
@@ -256,7 +276,7 @@ class Execution(Request):
     def _run(self, work: Callable[..., None], *args: Any) -> None:
         try:
             work(*args)
-        except Exception as error:
+        except (Exception, gevent.Timeout) as error:  # policies may raise either
             self._fail(error)
 
     def _decided(self, greenlet: Any) -> None:
@@ -305,10 +325,12 @@ class Execution(Request):
             self.errors[self.host] = lost
             self._next()
             return
-        if not self.done and not self._resend(connection):
+        if not self._resend(connection):
             self._next()
 
     def _resend(self, connection: Connection) -> bool:
+        if self._over():
+            return True
         self.resolved = self.resolved.current()
         return not connection.closed and self.send_on(connection, self.host)
 
