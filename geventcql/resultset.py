@@ -96,7 +96,7 @@ class ResultSet(PageView):
             self._page = self.response_future.page_of(following)
 
     def fetch_next_page(self) -> None:
-        """Replace the current page by the next one; by an empty one behind the last.
+        """Replace the current page by the next one; waits.
 
         :raises QueryExhausted: there is none
         """
