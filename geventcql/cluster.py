@@ -24,6 +24,7 @@ from geventcql.errors import (
     UserTypeDoesNotExist,
     WrongHubError,
 )
+from geventcql.execution import Execution
 from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Host
 from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata, protect_name
@@ -271,7 +272,9 @@ class Cluster:
         self._greenlets = Group()
         self._registry = HostRegistry(self)
         self._control = ControlConnection(self, self.control_connection_timeout)
-        self._heartbeat = Heartbeat(self._scheduler, self._all_connections, *self._heartbeat_times)
+        self._heartbeat = Heartbeat(
+            self._scheduler, self._all_connections, *self._heartbeat_times, on_suspect=self._on_suspect
+        )
         self._connecting = AsyncResult()
         self._greenlets.spawn(self._connect, self._connecting)
 
@@ -406,6 +409,13 @@ class Cluster:
         """A host could not be connected to; in its supervisor."""
         for session in self.sessions:
             session._admission.give_up()
+
+    def _on_suspect(self, connection: Connection) -> None:
+        """A host has fallen silent; in the hub."""
+        if len(self.metadata.all_hosts()) > 1:
+            for target in connection.table.waiting():
+                if isinstance(target, Execution):
+                    target.on_suspect(connection)
 
     def _replace_connection(self, connection: Connection) -> None:
         for supervisor in self._registry.supervisors():

@@ -103,6 +103,7 @@ class Execution(Request):
         if plan is None:
             plan = self._plan = self.session._router.plan(self)
         full = []
+        silent = []
         answered = {host for host, error in self.errors.items() if not isinstance(error, ConnectionException)}
         for host in plan:
             if self._over():  # while the policy let others run
@@ -115,6 +116,9 @@ class Execution(Request):
                 self.errors.setdefault(host, error or ConnectionException("there is no open connection", host))
                 continue
             connection = pool.pick()
+            if connection is not None and connection.suspect:
+                silent.append((connection, host))
+                continue
             if connection is not None and self.send_on(connection, host):
                 return
             full.append(pool)
@@ -123,7 +127,8 @@ class Execution(Request):
         if full:
             self._wait(full)
             return
-        self._fail(self._no_host())
+        if not any(self.send_on(connection, host) for connection, host in silent):  # better than no host at all
+            self._fail(self._no_host())
 
     def _wait(self, pools: list[HostPool]) -> None:
         """Queue up for one of these; nothing switches between the look at them and the queue."""
@@ -219,6 +224,11 @@ class Execution(Request):
             self._fail(self._lost(cause))
         else:
             self._decide(self._handle_loss, cause)
+
+    def on_suspect(self, connection: Connection) -> None:
+        """The host has fallen silent: what may be sent twice goes to the next one at once; in the hub."""
+        if self.only_host is None and self.resolved.is_idempotent and connection.orphan(self.stream, self):
+            self._decide(self._move_on)
 
     def expire(self) -> None:
         """The deadline has passed, in flight or waiting for room; in the hub."""
@@ -354,6 +364,10 @@ class Execution(Request):
             self._finish(Page.void())
         else:
             self._next()
+
+    def _move_on(self) -> None:
+        self.errors[self.host] = ConnectionException(f"{self.host} has fallen silent", self.host)
+        self._next()
 
     # -- further pages ------------------------------------------------------------------------------------------------
 

@@ -227,12 +227,12 @@ cdef class Request:
         self.stream = -1
 
     cpdef bint try_pool(self, pool) except -1:
-        """Try to send on the least loaded connection of a pool.
+        """Try to send on the least loaded connection of a pool, though not on a suspect one.
 
         :returns: False if none has room
         """
-        connection = least_loaded(pool.connections)
-        return connection is not None and self.send_on(connection, pool.host)
+        cdef Sender connection = least_loaded(pool.connections)
+        return connection is not None and not connection.suspect and self.send_on(connection, pool.host)
 
     cpdef bint send_on(self, Sender connection, host) except -1:
         """Try to send on ``connection``, which leads to ``host``.

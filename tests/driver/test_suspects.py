@@ -1,0 +1,84 @@
+"""Hosts that fall silent: what may be sent twice does not wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+
+import gevent
+import pytest
+
+from geventcql import OperationTimedOut
+from geventcql.cluster import Cluster, Session
+from geventcql.net import heartbeat
+from geventcql.policies import RoundRobinPolicy
+from geventcql.query import SimpleStatement
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import FakeNode
+
+QUERY = "SELECT v FROM t"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "SUSPECT_AFTER", 0.2)
+    monkeypatch.setattr(heartbeat, "TICK", 0.05)
+
+
+@pytest.fixture
+def nodes() -> Iterator[FakeCluster]:
+    with FakeCluster(2) as nodes:
+        nodes.on(QUERY, rows=[("v", "int")], data=[(1,)])
+        yield nodes
+
+
+@pytest.fixture
+def session(nodes: FakeCluster) -> Iterator[Session]:
+    with Cluster(nodes.addresses, port=nodes.port, load_balancing_policy=RoundRobinPolicy()) as cluster:
+        yield cluster.connect(wait_for_all_pools=True)
+
+
+def statement(idempotent: bool) -> SimpleStatement:
+    return SimpleStatement(QUERY, is_idempotent=idempotent)
+
+
+def silence(session: Session, node: FakeNode) -> None:
+    node.pause()
+    assert node.host in {host.address for host in session.hosts}
+
+
+def test_idempotent_requests_go_to_the_next_host(nodes: FakeCluster, session: Session) -> None:
+    silence(session, nodes[0])
+    started = monotonic()
+    futures = [session.execute_async(statement(True), timeout=10) for _ in range(20)]
+    assert [future.result().one().v for future in futures] == [1] * 20
+    assert monotonic() - started < 5  # not the deadline of ten seconds
+    assert any(len(future.attempted_hosts) == 2 for future in futures)
+    assert {future.coordinator_host.address for future in futures} == {nodes[1].host}
+    # New requests do not try the silent host any more.
+    assert {session.execute(statement(False)).response_future.coordinator_host.address for _ in range(6)} == {nodes[1].host}
+    nodes[0].resume()
+    gevent.sleep(0.3)  # its answers show that it lives
+    hosts = {session.execute(statement(False)).response_future.coordinator_host.address for _ in range(6)}
+    assert hosts == {nodes[0].host, nodes[1].host}
+
+
+def test_others_wait_for_their_deadline(nodes: FakeCluster, session: Session) -> None:
+    silence(session, nodes[0])
+    futures = [session.execute_async(statement(False), timeout=1.5) for _ in range(4)]
+    gevent.wait(futures)
+    errors = [future.exception for future in futures if future.exception is not None]
+    assert len(errors) == 2
+    assert all(isinstance(error, OperationTimedOut) for error in errors)
+    assert len(nodes[1].queries) == 2  # nothing was sent twice
+    nodes[0].resume()
+
+
+def test_a_silent_host_is_asked_when_there_is_no_other(nodes: FakeCluster, session: Session) -> None:
+    for node in nodes:
+        silence(session, node)
+    futures = [session.execute_async(statement(True), timeout=10) for _ in range(4)]
+    gevent.sleep(0.8)
+    for node in nodes:
+        node.resume()
+    assert [future.result().one().v for future in futures] == [1] * 4
