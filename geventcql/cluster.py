@@ -432,9 +432,6 @@ class Cluster:
             self._entered.discard(change.keyspace)
         return self._control.schema_changed(change, connection)
 
-    def _session_ended(self, session: Session) -> None:
-        self.sessions.discard(session)
-
     # -- profiles, user types -------------------------------------------------------------------------------------------
 
     def add_execution_profile(self, name: Any, profile: ExecutionProfile, pool_wait_timeout: float = 5) -> None:

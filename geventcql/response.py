@@ -17,7 +17,7 @@ from gevent.greenlet import SpawnedLink
 
 from geventcql.cython.wire import Page
 from geventcql.errors import QueryExhausted
-from geventcql.resultset import ResultSet
+from geventcql.resultset import ResultSet, slices_of
 from geventcql.waiting import park
 
 if TYPE_CHECKING:
@@ -220,7 +220,11 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
             return self.exception, None
         try:
             page = AsyncResult.get(self, False)
-            return None, page.all() if page.has_rows else None
+            if not page.has_rows:
+                return None, None
+            for _ in slices_of(page):  # one after the other: a long page must not hold up the hub
+                pass
+            return None, page.all()
         except Exception as error:
             return error, None
 

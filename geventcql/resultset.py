@@ -18,7 +18,7 @@ from geventcql.errors import QueryExhausted
 if TYPE_CHECKING:
     from geventcql.response import ResponseFuture
 
-__all__ = ["ResultSet"]
+__all__ = ["ResultSet", "slices_of"]
 
 SLICE_ROWS = 1000
 
@@ -32,6 +32,8 @@ class ResultSet(PageView):
     response_future: ResponseFuture
     _iterator: Iterator[Any] | None
     _listed: list[Any] | None
+    _failure: Exception | None = None
+    """Why the page behind the current one could not be had; this is not the end of the rows."""
 
     # -- the current page ---------------------------------------------------------------------------------------------
 
@@ -72,6 +74,7 @@ class ResultSet(PageView):
     def __iter__(self) -> Iterator[Any]:
         if self._listed is not None:
             return iter(self._listed)
+        self._failure = None
         self._iterator = itertools.chain.from_iterable(self._slices())
         return self._iterator
 
@@ -79,9 +82,12 @@ class ResultSet(PageView):
         """The next row.
 
         :raises StopIteration: there is none
+        :raises DriverException: the page that it is on could not be had; every time until iteration begins anew
         """
         if self._iterator is None:
             iter(self)
+        if self._failure is not None:
+            raise self._failure
         return next(self._iterator)  # type: ignore[arg-type]
 
     __next__ = next
@@ -90,10 +96,14 @@ class ResultSet(PageView):
         while True:
             page = self._page
             following = self.response_future.fetch_after(page) if page.paging_state is not None else None
-            yield from _slices_of(page)
+            yield from slices_of(page)
             if following is None:
                 return
-            self._page = self.response_future.page_of(following)
+            try:
+                self._page = self.response_future.page_of(following)
+            except Exception as error:
+                self._failure = error
+                raise
 
     def fetch_next_page(self) -> None:
         """Replace the current page by the next one; waits.
@@ -166,7 +176,7 @@ class ResultSet(PageView):
         raise NotImplementedError("continuous paging is a feature of DSE that geventcql does not have")
 
 
-def _slices_of(page: Page) -> Iterator[Any]:
+def slices_of(page: Page) -> Iterator[Any]:
     """The rows of a page in slices; other greenlets get a turn between them."""
     if not page.by_slices or page.finished:
         yield page.all()

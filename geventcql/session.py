@@ -373,7 +373,7 @@ class Session(SessionSettings):
         self._admission.fail_all(
             lambda execution: ConnectionShutdown("the Session was shut down while the request waited for a connection")
         )
-        self.cluster._session_ended(self)
+        self.cluster.sessions.discard(self)
 
     def __enter__(self) -> Session:
         return self
