@@ -48,6 +48,7 @@ class HostPool:
         self._on_below_size = on_below_size
         self._on_room = on_room
         self._draining: set[Connection] = set()
+        self._leaving: set[Connection] = set()  # in use until a successor is there
 
     @property
     def open_connections(self) -> list[Connection]:
@@ -62,7 +63,8 @@ class HostPool:
     @property
     def missing(self) -> int:
         """Connections that are to be opened."""
-        return 0 if self.is_shutdown else max(0, self.size - len(self.connections))
+        staying = len(self.connections) - len(self._leaving)
+        return 0 if self.is_shutdown else max(0, self.size - staying)
 
     def pick(self) -> Connection | None:
         """The least loaded usable connection, or None; never waits. Suspect ones only if there is no other."""
@@ -80,24 +82,37 @@ class HostPool:
         self.opening = True
         if connection.closed:  # it broke before it got here
             self._closed(connection, connection.cause)
-        else:
-            self._on_room()
+            return
+        if self._leaving:
+            self._retire(next(iter(self._leaving)))
+        self._on_room()
 
     def replace(self, connection: Connection) -> None:
-        """Let a connection finish what it has and close; another is to be opened."""
+        """Use a connection no more: it finishes what it has and closes; another is to be opened."""
         if connection in self.connections:
-            self.connections.remove(connection)
-            self._draining.add(connection)
-            connection.drain()
+            self._retire(connection)
             self._on_below_size(self)
+
+    def succeed(self, connection: Connection) -> None:
+        """As :meth:`replace`, but the connection is used until the other one is there."""
+        if connection in self.connections and connection not in self._leaving:
+            self._leaving.add(connection)
+            self._on_below_size(self)
+
+    def _retire(self, connection: Connection) -> None:
+        self._leaving.discard(connection)
+        self.connections.remove(connection)
+        self._draining.add(connection)
+        connection.drain()
 
     def _room(self, connection: Connection) -> None:
         if connection.table.orphaned >= MAX_ORPHANS and not connection.draining:
-            self.replace(connection)
+            self.succeed(connection)
         self._on_room()
 
     def _closed(self, connection: Connection, cause: BaseException | None) -> None:
         self._draining.discard(connection)
+        self._leaving.discard(connection)
         if connection in self.connections:
             self.connections.remove(connection)
         if self.is_shutdown:
@@ -114,6 +129,7 @@ class HostPool:
             connection.close()
         self.connections.clear()
         self._draining.clear()
+        self._leaving.clear()
 
     def __repr__(self) -> str:
         ks = f" keyspace={self.keyspace}" if self.keyspace else ""

@@ -132,7 +132,10 @@ def test_too_many_orphans_replace_a_connection_once(pool: Pool, node: FakeNode, 
     lost = [send(first, "silent", timeout=0.05) for _ in range(MAX_ORPHANS)]
     assert set(wait_all(lost)) == {"timeout"}
     settle_turns()
-    assert pool.connections == [second] and pool.below == [1] and first.draining
+    assert pool.below == [1] and pool.missing == 1 and not first.draining, "it is used until there is another"
+    assert wait_all([send(first), send(second)]) == ["page", "page"]
+    pool.add(third := connect(node))
+    assert pool.connections == [second, third] and pool.missing == 0 and first.draining
     assert wait_all([send(second)]) == ["page"]
     if way == "timeouts":
         assert wait_all([last]) == ["timeout"]
