@@ -11,13 +11,12 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent import subprocess
 
 from tests.driver.support import serve_keys
+from tests.support.children import Popen
 from tests.support.fakenode import FakeNode, paged
 
 ROOT = Path(__file__).parents[2]
-PIPE = subprocess.PIPE
 
 
 class Child:
@@ -26,9 +25,7 @@ class Child:
     def __init__(self, patch: str, act: str, port: int, *options: str) -> None:
         program = str(Path(__file__).with_name("child.py"))
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            [sys.executable, *options, program, patch, act, str(port)], stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment
-        )
+        self.process = Popen([sys.executable, *options, program, patch, act, str(port)], env=environment)
 
     def tell(self) -> Any:
         with gevent.Timeout(20):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from gevent import subprocess
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ import gevent, greenlet, pytest
 from gevent import socket
 from tests.support import invariants
 
-invariants.SETTLE_SECONDS = 0.2
+invariants.SETTLE_SECONDS = 0.8
 kept = []
 
 def test_clean():

@@ -11,8 +11,8 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent import subprocess
 
+from tests.support.children import Popen
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import (
     Error,
@@ -34,8 +34,7 @@ class Child:
 
     def __init__(self) -> None:
         program = Path(__file__).with_name("driverchild.py")
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen([sys.executable, str(program)], stdin=pipe, stdout=pipe, stderr=pipe)
+        self._process = Popen([sys.executable, str(program)])
 
     def run(self, port: int, code: str, version: int | None = None, **arguments: Any) -> Any:
         """Run code with a Cluster and a Session; what it assigned to `result`."""
