@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
 from collections import namedtuple
 from typing import Any
@@ -202,6 +203,23 @@ def test_a_body_that_does_not_decode_says_the_same_every_time() -> None:
         raised.append(str(caught.value))
     assert len(set(raised)) == 1 and "k" in raised[0] and "int" in raised[0]
     assert page.first() == DECODED[0], "what was decoded stays"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_it_was(enabled: bool) -> None:
+    """It is off while a slice is decoded, and on again behind it, errors included, if it was on."""
+    damaged = wire.int_(2) + wire.int_(NO_METADATA) + wire.int_(3) + wire.int_(2)
+    damaged += cells(ROWS[:1])[4:] + wire.bytes_(b"\0\0") + wire.bytes_(b"x") + wire.bytes_(None)
+    if not enabled:
+        gc.disable()
+    try:
+        assert page_of(body(GLOBAL), reader_for()).all() == DECODED
+        assert gc.isenabled() is enabled
+        with pytest.raises(DecodeError):
+            page_of(damaged, reader_for()).all()
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
 
 
 def test_trailing_bytes_are_ignored() -> None:
