@@ -166,9 +166,10 @@ class CassandraCluster:
         return f"{self._base}{self._first + index}"
 
     def _await_members(self, started: list[CassandraNode]) -> None:
-        """Wait until the nodes that were `started` see all running nodes up."""
+        """Wait until the nodes that were `started` see all running nodes up, and are seen by them."""
         running = [node for node in self.nodes if node.running]
-        missing = [(node, other) for node in started for other in running if node is not other]
+        pairs = [(node, other) for node in running for other in running if node is not other]
+        missing = [(node, other) for node, other in pairs if node in started or other in started]
         deadline = time.monotonic() + self.nodes[0].settings.start_timeout
 
         def all_seen() -> bool:
@@ -176,9 +177,8 @@ class CassandraCluster:
             return not missing
 
         if not wait_for(all_seen, deadline - time.monotonic(), interval=0.1):
-            pairs = ", ".join(f"{node.address} does not see {other.address}" for node, other in missing)
-            raise StartError(f"the nodes do not form a cluster: {pairs}")
-
+            told = ", ".join(f"{node.address} does not see {other.address}" for node, other in missing)
+            raise StartError(f"the nodes do not form a cluster: {told}")
 
     def _await_role(self) -> None:
         """Wait until one of the nodes, whichever comes first, has made the role ``cassandra``."""

@@ -314,7 +314,8 @@ class CassandraNode:
     def sees_up(self, address: str) -> bool:
         """Whether this node has said in its log, since its start, that the node on `address` is up and owns tokens."""
         text, name = self.log(), f"/{address}:{STORAGE_PORT}"
-        return f"{name} is now UP" in text and f"{name} state NORMAL" in text
+        up, down = text.rfind(f"{name} is now UP"), text.rfind(f"{name} is now DOWN")
+        return up > down and f"{name} state NORMAL" in text
 
     def made_role(self) -> bool:
         """Whether this node has made the role ``cassandra`` since its start."""
