@@ -72,25 +72,11 @@ class Execution(Request):
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
-    def start(self, sink: Any) -> None:
-        """Send the first attempt, or queue up for one.
+    def abandon(self, error: BaseException) -> None:
+        self._orphan()
+        self._fail(error)  # listeners may have got hold of the future
 
-        That no host could be asked reaches the sink; what a policy raises, and Busy, the caller.
-
-        :raises Busy: too many requests are waiting for room already
-        """
-        self.sink = sink
-        try:
-            pool = self.session._router.first(self)
-            if pool is None or not self.try_pool(pool):
-                self._next()
-        except BaseException as error:
-            self._orphan()
-            self._fail(error)  # listeners may have got hold of the future
-            raise
-
-    def _next(self) -> None:
-        """Send to the next host of the plan that has room; else wait for room, or fail if no host can be asked."""
+    def try_plan(self) -> None:
         if self.done:
             return
         if self.session.is_shutdown:
@@ -325,7 +311,7 @@ class Execution(Request):
         if consistency is not None:
             self.resolved = self.resolved.at_consistency(consistency)
         if verdict is Verdict.NEXT_HOST or not self._resend(connection):
-            self._next()
+            self.try_plan()
 
     def _prepare_again(self, error: ErrorMessage, connection: Connection) -> None:
         self.retries += 1
@@ -333,10 +319,10 @@ class Execution(Request):
             self.session._preparer.prepare_again(self.resolved, error.info, connection, self.deadline)
         except ConnectionException as lost:  # the request itself was refused: any host may be asked
             self.errors[self.host] = lost
-            self._next()
+            self.try_plan()
             return
         if not self._resend(connection):
-            self._next()
+            self.try_plan()
 
     def _resend(self, connection: Connection) -> bool:
         if self._over():
@@ -363,11 +349,11 @@ class Execution(Request):
         elif verdict is Verdict.IGNORE:
             self._finish(Page.void())
         else:
-            self._next()
+            self.try_plan()
 
     def _move_on(self) -> None:
         self.errors[self.host] = ConnectionException(f"{self.host} has fallen silent", self.host)
-        self._next()
+        self.try_plan()
 
     # -- further pages ------------------------------------------------------------------------------------------------
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import AsyncResult, Event
 
+from geventcql.cython.wire import Route
 from geventcql.errors import AuthenticationFailed, ConnectionShutdown
 from geventcql.host import Host
 from geventcql.net.connection import Connection
@@ -160,6 +161,7 @@ class HostSupervisor:
             self.host.set_down()
             self._cluster._registry.changed()
             self._cluster._tell_listeners("on_down", self.host)
+            self._cluster._registry.changed()  # policies may see hosts differently now
         self._cluster._on_unreachable()
 
     def _up(self) -> None:
@@ -168,6 +170,7 @@ class HostSupervisor:
         self._cluster._registry.changed()
         if was is False:
             self._cluster._tell_listeners("on_up", self.host)
+            self._cluster._registry.changed()
 
     def shutdown(self) -> None:
         """Close all connections of the host and end."""
@@ -190,7 +193,9 @@ class HostRegistry:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._supervisors: dict[Host, HostSupervisor] = {}
-        self._only: dict[str | None, HostPool | None] = {}
+        self.routes: dict[Any, Route] = {}
+        """Where requests go first, by kind of request; see :meth:`geventcql.routing.Router.route`."""
+        cluster.metadata.on_token_map = self.changed
 
     def add(self, host: Host) -> HostSupervisor:
         """Supervise ``host`` from now on."""
@@ -224,17 +229,16 @@ class HostRegistry:
 
     def only_pool(self, keyspace: str | None) -> HostPool | None:
         """The pool of the one host that there is; None if there are more, or none."""
-        try:
-            return self._only[keyspace]
-        except KeyError:
-            pools = [s.pools[keyspace] for s in self._supervisors.values() if keyspace in s.pools]
-            only = pools[0] if len(self._supervisors) == 1 and pools else None
-            self._only[keyspace] = only
-            return only
+        if len(self._supervisors) != 1:
+            return None
+        (supervisor,) = self._supervisors.values()
+        return supervisor.pools.get(keyspace)
 
     def changed(self) -> None:
-        """Something about hosts or pools is no longer as it was."""
-        self._only.clear()
+        """Something about hosts, pools or tokens is no longer as it was."""
+        for route in self.routes.values():
+            route.stale = True
+        self.routes.clear()
 
     def connections(self) -> list[Connection]:
         """All open connections of all pools."""

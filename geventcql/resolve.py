@@ -34,7 +34,7 @@ __all__ = ["RequestOptions", "Resolved", "resolve", "with_parameters"]
 
 
 def _is_plain(policy: Any) -> bool:
-    """Whether it is a built-in policy, whose plan begins where :meth:`geventcql.routing.Router.first` says."""
+    """Whether it is a built-in policy, whose plan begins where :meth:`geventcql.routing.Router.route` says."""
     if type(policy) is TokenAwarePolicy:
         policy = policy._child_policy
     return type(policy) in (DCAwareRoundRobinPolicy, RoundRobinPolicy)
@@ -68,7 +68,7 @@ class Resolved(Recipe):
     """
 
     __slots__ = (
-        "_session", "consistency", "encoder", "is_idempotent", "options", "plain_policy", "policy", "pool_keyspace",
+        "_session", "consistency", "is_idempotent", "options", "policy", "pool_keyspace",
         "prepared", "profile", "retry_policy", "routing_keyspace", "statement", "timeout",
         "timestamped", "token_aware",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from geventcql.metadata import Murmur3Token
+from geventcql.cython.wire import Route
 from geventcql.net.pool import HostPool
 from geventcql.policies import HostDistance
 
@@ -19,45 +19,47 @@ if TYPE_CHECKING:
 
 __all__ = ["Router"]
 
+
 class Router:
     """Finds the pools for a Session's requests."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._registry = session.cluster._registry
-        self._only = self._registry._only
 
     def pool_of(self, host: Any, resolved: Resolved) -> HostPool | None:
         """The pool that a request may use on ``host``; None if there is none."""
         return self._registry.pool(host, resolved.pool_keyspace)
 
-    def first(self, execution: Execution) -> HostPool | None:
-        """The pool to try first, where a built-in policy's plan begins with it for certain; None: ask the policy."""
-        resolved = execution.resolved
-        if execution.only_host is not None or not resolved.plain_policy:
-            return None
-        try:
-            only = self._only[resolved.pool_keyspace]
-        except KeyError:
-            only = self._registry.only_pool(resolved.pool_keyspace)
-        if only is None and resolved.token_aware:
-            return self._replica(execution)
-        return only
+    def route(self, resolved: Resolved) -> Route:
+        """Where the plans of a built-in policy begin for certain: at the only host that there is, or at the first local
+        replica as TokenAwarePolicy has it. Made once for all statements that it is the same for, as long as nothing changes.
+        """
+        routes = self._registry.routes
+        key = (resolved.policy, resolved.pool_keyspace, resolved.token_aware and resolved.routing_keyspace)
+        route = routes.get(key)
+        if route is None:
+            route = routes[key] = self._make_route(resolved)
+        return route
 
-    def _replica(self, execution: Execution) -> HostPool | None:
-        """The pool of the first local replica, as TokenAwarePolicy's plan has it, straight from the encoded values."""
-        resolved = execution.resolved
+    def _make_route(self, resolved: Resolved) -> Route:
+        only = self._registry.only_pool(resolved.pool_keyspace)
+        if only is not None and resolved.policy.distance(only.host) == HostDistance.IGNORED:
+            only = None  # another profile uses it
         token_map = self._session.cluster.metadata.token_map
-        if token_map is None or token_map.token_class is not Murmur3Token or resolved.routing_keyspace is None:
+        keyspace, pool_keyspace = resolved.routing_keyspace, resolved.pool_keyspace
+        if only is not None or not resolved.token_aware or keyspace is None or token_map is None or token_map.tokens is None:
+            return Route(lambda position: only)
+        policy: Any = resolved.policy  # a TokenAwarePolicy
+        distance = policy._child_policy.distance
+
+        def find(position: int) -> HostPool | None:
+            for host in token_map.replicas_at(keyspace, position):
+                if host.is_up and distance(host) == HostDistance.LOCAL:
+                    return self._registry.pool(host, pool_keyspace)
             return None
-        token = resolved.encoder.token(execution.values)
-        if token is None:
-            return None
-        distance = resolved.policy._child_policy.distance
-        for host in token_map.get_replicas(resolved.routing_keyspace, token):
-            if host.is_up and distance(host) == HostDistance.LOCAL:
-                return self._registry.pool(host, resolved.pool_keyspace)
-        return None
+
+        return Route(find, token_map.tokens)
 
     def plan(self, execution: Execution) -> Iterator[Any]:
         """The hosts to try, in order, as the profile's policy says."""

@@ -179,6 +179,87 @@ cdef class Recipe:
 
     cdef public RequestTemplate template
     cdef public RowReader reader
+    cdef public object encoder
+    """The :class:`~geventcql.cython.codecs.BindEncoder` of a prepared statement, else None."""
+    cdef public bint plain_policy
+    """Whether its policy is one of ours, whose plans begin where a :class:`Route` says."""
+    cdef Route route
+
+
+cdef object UNKNOWN = object()
+
+
+cdef class TokenRing:
+    """The Murmur3 tokens of a cluster.
+
+    :param tokens: in ascending order; not empty
+    """
+
+    cdef int64_t* tokens
+    cdef readonly Py_ssize_t size
+
+    def __cinit__(self, list tokens not None):
+        cdef Py_ssize_t i
+        if not tokens:
+            raise ValueError("a ring has at least one token")
+        self.size = PyList_GET_SIZE(tokens)
+        self.tokens = <int64_t*> PyMem_Malloc(self.size * sizeof(int64_t))
+        if self.tokens == NULL:
+            raise MemoryError()
+        for i in range(self.size):
+            self.tokens[i] = tokens[i]
+
+    def __dealloc__(self):
+        PyMem_Free(self.tokens)
+
+    cpdef Py_ssize_t position(self, int64_t token) noexcept:
+        """Where in the ring the range that holds ``token`` ends: at the first token that is not below it; behind the last
+        one the first one's range begins.
+        """
+        cdef Py_ssize_t low = 0, high = self.size, middle
+        while low < high:
+            middle = (low + high) // 2
+            if self.tokens[middle] < token:
+                low = middle + 1
+            else:
+                high = middle
+        return 0 if low == self.size else low
+
+
+cdef class Route:
+    """Which pool requests of one kind try first. A snapshot, shared by all statements of that kind.
+
+    :param find: ``find(position)`` gives the pool of the replica for a position in the ring, or None; asked once for each
+    :param ring: None if the pool is the same for all requests: ``find(0)``
+    """
+
+    cdef public bint stale
+    """Hosts, pools or tokens are no longer what it was made from."""
+    cdef readonly TokenRing ring
+    cdef object find
+    cdef list pools
+
+    def __init__(self, find, TokenRing ring=None):
+        self.find = find
+        self.ring = ring
+        self.pools = [UNKNOWN] * (1 if ring is None else ring.size)
+
+    cpdef object first(self, encoder, bytes values):
+        """The pool to try first; None if the policy has to be asked.
+
+        :param encoder: the statement's, with which the ``values`` were encoded; not needed without a ring
+        """
+        cdef Py_ssize_t position = 0
+        cdef object token, pool
+        if self.ring is not None:
+            token = encoder.token(values)
+            if token is None:
+                return None
+            position = self.ring.position(token)
+        pool = self.pools[position]
+        if pool is UNKNOWN:
+            pool = self.pools[position] = self.find(position)
+        return pool
 
 
 cdef class Request:
@@ -225,6 +306,38 @@ cdef class Request:
         self.started = monotonic()
         self.deadline = NEVER if timeout is None else self.started + <double> timeout
         self.stream = -1
+
+    cpdef start(self, sink):
+        """Send the first attempt, or queue up for one.
+
+        That no host could be asked reaches the sink; what a policy raises, and Busy, the caller.
+
+        :param sink: what the end is told to
+        :raises Busy: too many requests are waiting for room already
+        """
+        cdef Recipe resolved = self.resolved
+        cdef Route route
+        cdef object pool = None
+        self.sink = sink
+        try:
+            if resolved.plain_policy and self.only_host is None:
+                route = resolved.route
+                if route is None or route.stale:
+                    route = resolved.route = self.session._router.route(resolved)
+                pool = route.first(resolved.encoder, self.values)
+            if pool is None or not self.try_pool(pool):
+                self.try_plan()
+        except BaseException as error:
+            self.abandon(error)
+            raise
+
+    def try_plan(self) -> None:
+        """Go by the policy's plan: send to the next host that has room, wait for room, or end."""
+        raise NotImplementedError
+
+    def abandon(self, error) -> None:
+        """It cannot be started: end with ``error``."""
+        raise NotImplementedError
 
     cpdef bint try_pool(self, pool) except -1:
         """Try to send on the least loaded connection of a pool, though not on a suspect one.

@@ -6,7 +6,7 @@ greenlet may read at any time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -55,13 +55,15 @@ class KeyspaceMetadata:
 class Metadata:
     """Hosts, keyspaces and token map of one cluster (`cassandra.metadata.Metadata`).
 
-    Attributes: cluster_name; partitioner: its Java class name; token_map: a TokenMap, None while it is not known.
+    Attributes: cluster_name; partitioner: its Java class name.
     """
 
     def __init__(self) -> None:
         self.cluster_name: str | None = None
         self.partitioner: str | None = None
-        self.token_map: TokenMap | None = None
+        self.on_token_map: Callable[[], object] | None = None
+        """Called whenever the token map has been replaced; must not switch."""
+        self._token_map: TokenMap | None = None
         self._hosts: Mapping[EndPoint, Host] = {}
         self._keyspaces: Mapping[str, KeyspaceMetadata] = MappingProxyType({})
 
@@ -121,6 +123,17 @@ class Metadata:
         return {name: keyspace.replication_strategy for name, keyspace in self._keyspaces.items()}
 
     # -- tokens
+
+    @property
+    def token_map(self) -> TokenMap | None:
+        """A snapshot of who owns which tokens; None while it is not known."""
+        return self._token_map
+
+    @token_map.setter
+    def token_map(self, token_map: TokenMap | None) -> None:
+        self._token_map = token_map
+        if self.on_token_map is not None:
+            self.on_token_map()
 
     def rebuild_token_map(self, partitioner: str, token_map: Mapping[Host, Iterable[str]]) -> None:
         """Replaces the token map by one made of each host's tokens, as their text in system.local and system.peers.

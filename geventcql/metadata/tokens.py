@@ -13,6 +13,7 @@ from hashlib import md5
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from geventcql.cython.codecs import murmur3_token
+from geventcql.cython.wire import TokenRing
 from geventcql.metadata.replication import ReplicationStrategy, Ring
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class TokenMap:
         # For the usual partitioner without the class methods around it: this is asked for each request.
         self._value_of = murmur3_token if token_class is Murmur3Token else token_class.hash_fn
         self._ring = owners if isinstance(owners, Ring) else Ring(owners)
+        self._tokens: TokenRing | None = None
         self._strategies = dict(strategies)
         self._by_strategy: dict[ReplicationStrategy, list[tuple[Host, ...] | None]] = {}
         self._by_keyspace: dict[str, list[tuple[Host, ...] | None]] = {}
@@ -168,6 +170,13 @@ class TokenMap:
     def with_strategies(self, strategies: Mapping[str, ReplicationStrategy | None]) -> TokenMap:
         """A map of the same ring for other keyspaces."""
         return TokenMap(self.token_class, self._ring, strategies)
+
+    @property
+    def tokens(self) -> TokenRing | None:
+        """The tokens for fast look-ups; None if there are none, or they are not Murmur3's."""
+        if self._tokens is None and self.token_class is Murmur3Token and self._ring.values:
+            self._tokens = TokenRing(self._ring.values)
+        return self._tokens
 
     @property
     def ring(self) -> list[Token]:
@@ -192,17 +201,18 @@ class TokenMap:
         return self._replicas(keyspace, self._value_of(key))
 
     def _replicas(self, keyspace: str, value: Any) -> tuple[Host, ...]:
+        position = bisect_left(self._ring.values, value)
+        return self.replicas_at(keyspace, 0 if position == len(self._ring.values) else position)
+
+    def replicas_at(self, keyspace: str, position: int) -> tuple[Host, ...]:
+        """The hosts that hold what lies in the range that ends at a position of the ring; () if that is not known."""
         known = self._by_keyspace.get(keyspace)
         if known is None:
             return self._NO_REPLICAS
-        ring = self._ring
-        position = bisect_left(ring.values, value)
-        if position == len(known):
-            position = 0
         replicas = known[position]
         if replicas is None:
             strategy = self._strategies[keyspace]
-            replicas = known[position] = self._NO_REPLICAS if strategy is None else strategy.replicas(ring, position)
+            replicas = known[position] = self._NO_REPLICAS if strategy is None else strategy.replicas(self._ring, position)
         return replicas
 
     def __repr__(self) -> str:

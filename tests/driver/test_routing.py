@@ -107,6 +107,18 @@ def test_replicas_in_any_order(three: FakeCluster) -> None:
             assert min(seen[host.address] for host in replicas) >= 5
 
 
+def test_replicas_follow_the_tokens(three: FakeCluster) -> None:
+    with cluster_of(three) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        prepared = session.prepare(BY_KEY)
+        for key in range(10):
+            session.execute(prepared, (key,))
+        for host in session.hosts:  # all that there is moves to one host, then to the next
+            cluster.metadata.rebuild_token_map("Murmur3Partitioner", {host: ["5"]})
+            for key in range(10):
+                assert session.execute(prepared, (key,)).response_future.coordinator_host is host
+
+
 def test_a_replica_that_is_down_is_passed_over(three: FakeCluster) -> None:
     with cluster_of(three) as cluster:
         session = cluster.connect(wait_for_all_pools=True)
@@ -204,7 +216,8 @@ def test_a_filter_holds_where_there_is_one_host_only() -> None:
     with FakeNode() as node:
         node.on(TEXT, Rows([("v", "int")], [(1,)]))
         nothing = HostFilterPolicy(RoundRobinPolicy(), lambda host: False)
-        for policy in (nothing, TokenAwarePolicy(nothing)):
+        elsewhere = DCAwareRoundRobinPolicy("dc9")
+        for policy in (nothing, TokenAwarePolicy(nothing), elsewhere, TokenAwarePolicy(elsewhere)):
             profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(RoundRobinPolicy()), "none": ExecutionProfile(policy)}
             with cluster_of(node, execution_profiles=profiles) as cluster:
                 session = cluster.connect()
