@@ -16,6 +16,7 @@ from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
 from geventcql.errors import ConnectionShutdown, WrongHubError
+from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT
 from geventcql.waiting import thread_id
 
@@ -41,7 +42,7 @@ class _Failed:
 
     def wait(self) -> None:
         """A turn for others: many in a row must not keep the hub waiting."""
-        gevent.sleep(0)
+        gevent.sleep(A_TURN)
 
     def result(self) -> Any:
         raise self.exception

@@ -14,6 +14,7 @@ import gevent
 
 from geventcql.cython.wire import Page, PageView
 from geventcql.errors import QueryExhausted
+from geventcql.net.scheduler import A_TURN
 
 if TYPE_CHECKING:
     from geventcql.response import ResponseFuture
@@ -188,7 +189,7 @@ def slices_of(page: Page) -> Iterator[Any]:
             if page.finished:
                 return
             if given:
-                gevent.sleep(0)
+                gevent.sleep(A_TURN)
             rows = page.more_rows(SLICE_ROWS)
         part = rows if given == 0 and page.finished else rows[given:]
         given += len(part)  # before anybody else gets to look at this page

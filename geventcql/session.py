@@ -22,6 +22,7 @@ from geventcql.cython.wire import Page
 from geventcql.encoder import Encoder
 from geventcql.errors import Busy, ConnectionShutdown, DriverException, NoHostAvailable, WrongHubError
 from geventcql.execution import Execution, Fetch
+from geventcql.net.scheduler import A_TURN
 from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ConsistencyLevel
@@ -114,7 +115,7 @@ class Session(SessionSettings):
             park(future, self._hub)
             return ResultSet(future, get_outcome(future))
         except (Busy, NoHostAvailable):
-            gevent.sleep(0)  # perhaps nothing was waited for: trying again in a loop must not keep the hub from its work
+            gevent.sleep(A_TURN)  # perhaps nothing was waited for: trying again in a loop must not keep the hub from its work
             raise
         except BaseException:
             if future is not None:  # a kill or a Timeout: nobody will ask for this answer any more

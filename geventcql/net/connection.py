@@ -29,7 +29,7 @@ from geventcql.errors import (
     FrameError,
     OperationTimedOut,
 )
-from geventcql.net.scheduler import Scheduler, Timer
+from geventcql.net.scheduler import A_TURN, Scheduler, Timer
 from geventcql.net.transport import Transport
 from geventcql.protocol import compression, responses
 from geventcql.protocol import constants as C
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 MAX_TURN_FRAMES = 256
 MAX_TURN_BYTES = 1024 * 1024
 MAX_TURN_SECONDS = 0.002
-# Seconds. Not 0: the hub runs what sleeps for 0 again and again, for 5 ms and more, before it looks at sockets and timers.
-A_TURN = 1e-9
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 # Timers of requests are not armed closer together than this: one pass ends all that are due.
 DEADLINE_GRAIN = 0.001

@@ -15,7 +15,11 @@ from typing import Any
 
 import gevent
 
-__all__ = ["Scheduler", "Timer"]
+__all__ = ["A_TURN", "Scheduler", "Timer"]
+
+A_TURN = 1e-9
+"""Seconds to sleep for everybody else to have a turn. Not 0: the hub runs what sleeps for 0 again and again, up to 50 times,
+before it looks at sockets and timers."""
 
 Callback = Callable[..., object]
 

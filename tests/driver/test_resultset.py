@@ -376,23 +376,35 @@ def test_looking_at_all_rows_while_iterating(session: Session, node: FakeNode) -
         assert keys == list(range(5000))
 
 
-def test_other_greenlets_run_while_a_large_page_is_read(session: Session, node: FakeNode) -> None:
-    node.on("SELECT many", Rows(COLUMNS, [(i, "x") for i in range(5000)]))
+@pytest.mark.parametrize("read", [lambda rows: rows.all(), list], ids=["all", "iterated"])
+def test_sockets_of_others_are_looked_at_while_a_large_page_is_read(
+    session: Session, node: FakeNode, read: Callable[[Any], list[Any]]
+) -> None:
+    """Two greenlets throw a ball to and fro; each throw needs a look of the hub at its sockets."""
+    node.on("SELECT many", Rows(COLUMNS, [(i, "x") for i in range(20_000)]))
     rows = session.execute("SELECT many")
-    turns = []
+    throws = []
+    left, right = gevent.socket.socketpair()
 
-    def tick() -> None:
+    def throw() -> None:
         while True:
-            turns.append(1)
-            gevent.sleep(0)
+            left.sendall(b"x")
+            throws.append(left.recv(1))
 
-    ticker = gevent.spawn(tick)
-    gevent.sleep(0)
-    turns.clear()
-    assert rows.all() == [(i, "x") for i in range(5000)]
-    seen = len(turns)
-    ticker.kill()
-    assert seen >= 4
+    def throw_back() -> None:
+        while True:
+            right.sendall(right.recv(1))
+
+    players = [gevent.spawn(throw), gevent.spawn(throw_back)]
+    try:
+        gevent.sleep(0.001)
+        throws.clear()
+        assert len(read(rows)) == 20_000
+        assert len(throws) >= 5  # of 20 slices; it takes two looks
+    finally:
+        gevent.killall(players)
+        left.close()
+        right.close()
 
 
 # -- what does not decode ----------------------------------------------------------------------------------------------
