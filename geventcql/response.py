@@ -17,7 +17,7 @@ from gevent.greenlet import SpawnedLink
 
 from geventcql.cython.wire import Page
 from geventcql.errors import QueryExhausted
-from geventcql.resultset import ResultSet, slices_of
+from geventcql.resultset import ResultSet, decoded
 from geventcql.waiting import park
 
 if TYPE_CHECKING:
@@ -222,9 +222,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
             page = AsyncResult.get(self, False)
             if not page.has_rows:
                 return None, None
-            for _ in slices_of(page):  # one after the other: a long page must not hold up the hub
-                pass
-            return None, page.all()
+            return None, decoded(page)  # in slices: a long page must not hold up the hub
         except Exception as error:
             return error, None
 

@@ -6,20 +6,21 @@ greenlets run.
 
 from __future__ import annotations
 
-import itertools
+import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from geventcql.cython.wire import Page, PageView
-from geventcql.errors import QueryExhausted
+from geventcql.cython.wire import Page, PageView, RowIterator
 from geventcql.net.scheduler import A_TURN
 
 if TYPE_CHECKING:
+    from gevent.event import AsyncResult
+
     from geventcql.response import ResponseFuture
 
-__all__ = ["ResultSet", "slices_of"]
+__all__ = ["ResultSet", "decoded"]
 
 SLICE_ROWS = 1000
 
@@ -31,10 +32,8 @@ class ResultSet(PageView):
     """
 
     response_future: ResponseFuture
-    _iterator: Iterator[Any] | None
     _listed: list[Any] | None
-    _failure: Exception | None = None
-    """Why the page behind the current one could not be had; this is not the end of the rows."""
+    _iterator: Rows | None = None
 
     # -- the current page ---------------------------------------------------------------------------------------------
 
@@ -75,47 +74,29 @@ class ResultSet(PageView):
     def __iter__(self) -> Iterator[Any]:
         if self._listed is not None:
             return iter(self._listed)
-        self._failure = None
-        self._iterator = itertools.chain.from_iterable(self._slices())
+        self._iterator = Rows(self)
         return self._iterator
 
     def next(self) -> Any:
-        """The next row.
+        """The next row; with several greenlets each row goes to one of them.
 
         :raises StopIteration: there is none
-        :raises DriverException: the page that it is on could not be had; every time until iteration begins anew
+        :raises DriverException: what it is in could not be had, or does not decode; the same until iteration begins anew
         """
         if self._iterator is None:
-            iter(self)
-        if self._failure is not None:
-            raise self._failure
-        return next(self._iterator)  # type: ignore[arg-type]
+            self._iterator = Rows(self)
+        return next(self._iterator)
 
     __next__ = next
 
-    def _slices(self) -> Iterator[Any]:
-        while True:
-            page = self._page
-            following = self.response_future.fetch_after(page) if page.paging_state is not None else None
-            yield from slices_of(page)
-            if following is None:
-                return
-            try:
-                self._page = self.response_future.page_of(following)
-            except Exception as error:
-                self._failure = error
-                raise
-
     def fetch_next_page(self) -> None:
-        """Replace the current page by the next one; waits.
-
-        :raises QueryExhausted: there is none
-        """
-        if not self.has_more_pages:
-            raise QueryExhausted("there is no page behind this one")
-        self._page = self.response_future.page_of(self.response_future.fetch_after(self._page))
+        """Replace the current page by the next one; waits. Behind the last one there are no rows."""
+        if self.has_more_pages:
+            self._page = self.response_future.page_of(self.response_future.fetch_after(self._page))
+            self._listed = None
+        else:
+            self._listed = []
         self._iterator = None
-        self._listed = None
 
     def _list(self) -> list[Any]:
         if self._listed is None:
@@ -177,20 +158,56 @@ class ResultSet(PageView):
         raise NotImplementedError("continuous paging is a feature of DSE that geventcql does not have")
 
 
-def slices_of(page: Page) -> Iterator[Any]:
-    """The rows of a page in slices; other greenlets get a turn between them."""
-    if not page.by_slices or page.finished:
-        yield page.all()
-        return
-    given = 0
-    while True:
-        rows = page.decoded
-        if rows is None or len(rows) == given:
-            if page.finished:
-                return
-            if given:
+class Rows(RowIterator):
+    """An iteration over the rows of a result, from its current page on.
+
+    A page is decoded in slices, and the next one asked for when the first slice is. What a greenlet waits for in here may
+    have come about by another's doing, or may never come about for it, by a kill or Timeout; so nothing changes before the
+    wait, and it is looked at anew after it.
+    """
+
+    def __init__(self, result: ResultSet) -> None:
+        super().__init__()
+        self._future = result.response_future
+        self._result = weakref.ref(result)  # which knows its iteration
+        self._page: Page | None = result._page
+        self._following: AsyncResult | None = None
+        self._begun = False
+
+    def advance(self) -> bool:
+        page = self._page
+        if page is None:
+            return False
+        if not self._begun:
+            self._following = self._future.fetch_after(page) if page.paging_state is not None else None
+            self._begun = True
+        if not page.finished:
+            if self.at:
                 gevent.sleep(A_TURN)
-            rows = page.more_rows(SLICE_ROWS)
-        part = rows if given == 0 and page.finished else rows[given:]
-        given += len(part)  # before anybody else gets to look at this page
-        yield part
+            if page is self._page and self.at >= len(page.decoded or ()):
+                page.more_rows(SLICE_ROWS)
+        if page is not self._page:
+            return True
+        made = page.all() if page.finished else page.decoded
+        self.rows = made if type(made) is list else list(made)
+        return self.at < len(self.rows) or not page.finished or self._turn_page()
+
+    def _turn_page(self) -> bool:
+        following = self._following
+        page = None if following is None else self._future.page_of(following)
+        if following is self._following:
+            self._page, self._following, self._begun = page, None, False
+            self.rows, self.at = [], 0
+            result = self._result()
+            if page is not None and result is not None:
+                result._page = page
+        return self._page is not None
+
+
+def decoded(page: Page) -> Any:
+    """The rows of a page; other greenlets get a turn between slices."""
+    while page.by_slices and not page.finished:
+        page.more_rows(SLICE_ROWS)
+        if not page.finished:
+            gevent.sleep(A_TURN)
+    return page.all()

@@ -100,10 +100,16 @@ class Page:
 class PageView:
     response_future: Any
     _page: Page
-    _iterator: Any
     _listed: list[Any] | None
     def __init__(self, response_future: Any, page: Page) -> None: ...
     def one(self) -> Any: ...
+
+class RowIterator:
+    rows: list[Any]
+    at: int
+    def __iter__(self) -> RowIterator: ...
+    def __next__(self) -> Any: ...
+    def advance(self) -> bool: ...
 
 class Sender:
     table: InFlight

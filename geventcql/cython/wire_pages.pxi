@@ -316,7 +316,6 @@ cdef class PageView:
     cdef public object response_future
     """The future that this is the result of."""
     cdef public Page _page
-    cdef public object _iterator
     cdef public list _listed
 
     def __init__(self, response_future, Page page not None):
@@ -328,6 +327,32 @@ cdef class PageView:
         if self._listed is not None:
             return self._listed[0] if self._listed else None
         return self._page.first()
+
+
+cdef class RowIterator:
+    """Rows one after the other: the hot half of :class:`geventcql.resultset.Rows`. Several greenlets may draw from it."""
+
+    cdef public list rows
+    """The rows of the current page, as far as they are decoded."""
+    cdef public Py_ssize_t at
+    """How many of them have been given out."""
+
+    def __init__(self):
+        self.rows = []
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        while self.at >= PyList_GET_SIZE(self.rows):
+            if not self.advance():
+                raise StopIteration
+        self.at += 1
+        return self.rows[self.at - 1]
+
+    def advance(self) -> bool:
+        """Find more rows, which may wait; False if there are none."""
+        raise NotImplementedError
 
 
 cdef object new_page(int version, int flags, bytes body, RowReader reader):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import sys
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,6 @@ from geventcql.errors import (
     InvalidRequest,
     NoHostAvailable,
     OperationTimedOut,
-    QueryExhausted,
     ServerError,
 )
 from geventcql.query import (
@@ -62,8 +62,6 @@ def test_one_page(session: Session, table: FakeNode) -> None:
     assert rows[0] == (0, "v0") and rows[3].v == "v3" and rows[-1].k == 9 and rows[2:4] == DATA[2:4]
     assert rows and rows == DATA and rows != DATA[1:] and rows == session.execute("SELECT all")
     assert not rows.has_more_pages and rows.paging_state is None
-    with pytest.raises(QueryExhausted):
-        rows.fetch_next_page()
     with pytest.raises(IndexError):
         rows[10]
     assert asked(table, "SELECT all") == [None, None]
@@ -246,8 +244,9 @@ def test_fetch_next_page_and_paging_state(session: Session, table: FakeNode) -> 
         pages.append(list(rows.current_rows))
     assert pages == [DATA[:4], DATA[4:8], DATA[8:]]
     assert asked(table, "SELECT pages") == [None, b"4", b"8"]
-    with pytest.raises(QueryExhausted):
-        rows.fetch_next_page()
+    rows.fetch_next_page()
+    assert rows.current_rows == [] and list(rows) == [] and rows.one() is None and not rows.has_more_pages
+    assert rows.column_names == ["k", "v"]
     resumed = session.execute("SELECT pages", paging_state=session.execute("SELECT pages").paging_state)
     assert resumed.all() == DATA[4:]
 
@@ -361,6 +360,80 @@ def test_two_greenlets_read_one_result(session: Session, node: FakeNode) -> None
 
     readers = [gevent.spawn(read, pause) for pause in (700, 300, 1100)]
     assert [reader.get() for reader in readers] == [list(range(5000))] * 3
+
+
+def draw(iterator: Any, pause: float) -> list[int]:
+    """What a greenlet gets of an iterator that it shares with others."""
+    keys = []
+    for row in iterator:
+        keys.append(row.k)
+        if len(keys) % 100 == 0:
+            gevent.sleep(pause)
+    return keys
+
+
+@pytest.mark.parametrize("page_size", [5000, 2500, 700, 1])
+@pytest.mark.parametrize("shared", [iter, lambda rows: iter(lambda: next(rows, None), None)], ids=["iter", "next"])
+def test_greenlets_that_share_an_iterator_share_the_rows(
+    session: Session, node: FakeNode, page_size: int, shared: Callable[[Any], Any]
+) -> None:
+    count = min(5000, page_size * 30)
+    node.on("SELECT many", paged(COLUMNS, [(i, "x") for i in range(count)], page_size))
+    iterator = shared(session.execute("SELECT many"))
+    workers = [gevent.spawn(draw, iterator, pause) for pause in (0, 0.001, 0.0001, 0)]
+    gevent.joinall(workers, raise_error=True)
+    assert sorted(key for worker in workers for key in worker.value) == list(range(count))
+    assert next(iterator, None) is None
+
+
+def test_a_timeout_or_a_kill_while_a_page_is_waited_for_loses_no_rows(session: Session, node: FakeNode) -> None:
+    pages = paged(COLUMNS, DATA, 4)
+    held: list[gevent.event.Event] = []
+
+    def answer(request: Request, connection: Any) -> Any:
+        if request.paging_state:
+            held.append(gevent.event.Event())
+            held[-1].wait()
+        return pages(request, connection)
+
+    node.on("SELECT pages", answer)
+    rows = session.execute("SELECT pages")
+    assert [next(rows).k for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.01):
+        next(rows)
+    reader = gevent.spawn(next, rows)
+    gevent.sleep(0.01)
+    reader.kill()
+    assert len(held) == 1  # the page is asked for once
+    held[0].set()
+    assert next(rows).k == 4
+    eventually(lambda: len(held) == 2)
+    held[1].set()
+    assert [row.k for row in rows._iterator] == [5, 6, 7, 8, 9]
+
+
+def test_a_cell_that_does_not_decode_is_no_end(session: Session, node: FakeNode) -> None:
+    node.on("SELECT bad", Rows(COLUMNS, [(i, "x" if i < 1500 else b"\xff") for i in range(2000)]))
+    rows = session.execute("SELECT bad")
+    assert [next(rows).k for _ in range(1000)] == list(range(1000))
+    for _ in range(3):
+        with pytest.raises(DecodeError):
+            next(rows)
+
+
+def test_an_iterated_result_is_no_garbage(session: Session, table: FakeNode) -> None:
+    """It goes when nobody holds it any more, without the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        rows = session.execute("SELECT pages")
+        assert next(rows).k == 0
+        gone = weakref.ref(rows)
+        eventually(lambda: settled(session))
+        del rows
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_looking_at_all_rows_while_iterating(session: Session, node: FakeNode) -> None:
