@@ -243,10 +243,14 @@ class BatchStatement(Statement):
             whole.
         session: its encoder writes the parameters of statements that are not prepared; a default Encoder does if None.
 
-    The first statement that knows both its keyspace and its routing key gives the batch its own. `queries` holds what
-    was added, each as (is prepared, query id or CQL as bytes, encoded values), `prepared_statements` the
-    PreparedStatements among them by id.
+    The first statement that knows both its keyspace and its routing key gives the batch its own; of prepared ones, whose
+    names are complete, for token awareness alone. `queries` holds what was added, each as (is prepared, query id or CQL
+    as bytes, encoded values), `prepared_statements` the PreparedStatements among them by id.
     """
+
+    _named_keyspace: str | None = None
+    """Where unqualified names in it are (protocol v5)."""
+    _routing_keyspace: str | None = None
 
     def __init__(
         self,
@@ -267,6 +271,15 @@ class BatchStatement(Statement):
         self.queries: list[tuple[bool, bytes, bytes]] = []
         self.prepared_statements: dict[bytes, PreparedStatement] = {}
         self._session = session
+
+    @property
+    def keyspace(self) -> str | None:
+        """As set, else that of the first statement that has a routing key."""
+        return self._named_keyspace or self._routing_keyspace
+
+    @keyspace.setter
+    def keyspace(self, keyspace: str | None) -> None:
+        self._named_keyspace = keyspace
 
     def add(
         self,
@@ -311,14 +324,16 @@ class BatchStatement(Statement):
         """Empties the batch for another use; not while a request that executes it is under way."""
         self.queries = []
         self.prepared_statements = {}
-        self.keyspace = None
+        self._named_keyspace = self._routing_keyspace = None
         self.routing_key = None
         self.custom_payload = None
 
     def _take_over(self, statement: Statement) -> None:
         if self.routing_key is None and statement.keyspace and statement.routing_key:
             self.routing_key = statement.routing_key
-            self.keyspace = statement.keyspace
+            self._routing_keyspace = statement.keyspace
+            if not isinstance(statement, BoundStatement):
+                self._named_keyspace = self._named_keyspace or statement.keyspace
         if statement.custom_payload:
             self.custom_payload = {**(self.custom_payload or {}), **statement.custom_payload}
 

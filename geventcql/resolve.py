@@ -56,6 +56,10 @@ class RequestOptions(NamedTuple):
     name it, below that their connections have it set."""
     tracing: bool = False
     custom_payload: Mapping[str, bytes | None] | None = None
+    text: str | None = None
+    """The CQL to be sent, parameters filled in."""
+    batch: tuple[Any, list[tuple[bool, bytes, bytes]], dict[bytes, PreparedStatement]] | None = None
+    """Type, statements and prepared statements of a batch, which the application may fill anew while this is under way."""
 
 
 class Resolved(Recipe):
@@ -65,16 +69,23 @@ class Resolved(Recipe):
     :param statement: what the application executes
     :param profile: the execution profile
     :param options: what its bytes depend on
+    :param reading: row factory and protocol handler; the Session's if left out
     """
 
     __slots__ = (
         "_session", "consistency", "is_idempotent", "options", "policy", "pool_keyspace",
-        "prepared", "profile", "retry_policy", "routing_keyspace", "statement", "timeout",
-        "timestamped", "token_aware",
+        "prepared", "profile", "reading", "retry_policy", "routing_keyspace", "statement", "timeout",
+        "timestamped", "token_aware", "working_keyspace",
     )  # fmt: skip
 
     def __init__(
-        self, session: Session, statement: Any, profile: ExecutionProfile, options: RequestOptions, timeout: float | None
+        self,
+        session: Session,
+        statement: Any,
+        profile: ExecutionProfile,
+        options: RequestOptions,
+        timeout: float | None,
+        reading: tuple[Any, Any] | None = None,
     ) -> None:
         self._session = session
         self.statement = statement
@@ -101,11 +112,13 @@ class Resolved(Recipe):
             and self.prepared.routing_key_indexes is not None
             and getattr(statement, "_routing_key", None) is None
         )
+        self.working_keyspace = session.keyspace
         self.routing_keyspace = self._routing_keyspace()
         self.pool_keyspace = self._pool_keyspace()
         metadata_id, decoder = (None, None) if self.prepared is None else self.prepared.result
         self.template = self._build(metadata_id, decoder is not None)  # id and decoder: one pair, pinned with the frame
-        factory, handler = session._row_factory(profile), session.client_protocol_handler
+        self.reading = reading or (session._row_factory(profile), session.client_protocol_handler)
+        factory, handler = self.reading
         self.reader = row_reader(factory, session.cluster._decoders, decoder, handler)
 
     def _routing_keyspace(self) -> str | None:
@@ -153,14 +166,15 @@ class Resolved(Recipe):
             )
         else:
             parts = requests.query_parts(
-                options.version, self.statement.query_string, options.consistency, keyspace=self._named_keyspace(), **common
+                options.version, options.text or "", options.consistency, keyspace=self._named_keyspace(), **common
             )
         return RequestTemplate(
             options.version, parts.opcode, flags, head + parts.prefix, parts.suffix, parts.timestamp_at
         )
 
     def _changed(self, **changes: Any) -> Resolved:
-        return type(self)(self._session, self.statement, self.profile, self.options._replace(**changes), self.timeout)
+        options = self.options._replace(**changes)
+        return type(self)(self._session, self.statement, self.profile, options, self.timeout, self.reading)
 
     def from_page(self, paging_state: bytes | None) -> Resolved:
         """The same for the page behind ``paging_state``."""
@@ -211,11 +225,12 @@ class ResolvedBatch(Resolved):
     def _build(self, metadata_id: bytes | None, has_decoder: bool) -> RequestTemplate:
         options = self.options
         flags, head = self._head()
-        batch: BatchStatement = self.statement
+        assert options.batch is not None
+        batch_type, queries, _ = options.batch
         body = requests.batch_body(
             options.version,
-            batch.batch_type,
-            batch.queries,
+            batch_type,
+            queries,
             options.consistency,
             options.serial_consistency,
             options.timestamp,
@@ -225,8 +240,8 @@ class ResolvedBatch(Resolved):
         return RequestTemplate(options.version, Opcode.BATCH, flags, head + body, b"")
 
     def prepared_by_id(self, query_id: bytes) -> PreparedStatement | None:
-        prepared: PreparedStatement | None = self.statement.prepared_statements.get(query_id)
-        return prepared
+        assert self.options.batch is not None
+        return self.options.batch[2].get(query_id)
 
     def current(self) -> Resolved:
         return self  # a batch carries ids only
@@ -241,36 +256,31 @@ class ResolvedPrepare(Resolved):
         version = self.options.version
         flags, head = self._head()
         keyspace = self._named_keyspace() if version >= ProtocolVersion.V5 else self.statement.keyspace  # below: refused
-        body = requests.prepare(self.statement.query_string, version, keyspace)
+        body = requests.prepare(self.options.text or "", version, keyspace)
         return RequestTemplate(version, Opcode.PREPARE, flags, head + body, b"")
 
 
-def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, bytes]:
-    """What an application gave to ``execute`` as a statement and encoded values.
+def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, str | None, bytes]:
+    """What an application gave to ``execute`` as a statement, its CQL if that is sent, and encoded values.
 
     :raises TypeError: ``query`` is no statement
     :raises ValueError: parameters for a statement that takes none
     """
     if isinstance(query, PreparedStatement):
-        return query, query.encoder.encode(() if parameters is None else parameters)
+        return query, None, query.encoder.encode(() if parameters is None else parameters)
     if isinstance(query, BoundStatement):
         if parameters:
             raise ValueError("a BoundStatement has its values already: execute takes no others with it")
-        return query, query.payload
+        return query, None, query.payload
     if isinstance(query, str):
         query = SimpleStatement(query)
     if isinstance(query, SimpleStatement):
-        if parameters:
-            text = bind_params(query.query_string, parameters, session.encoder)
-            filled = SimpleStatement.__new__(type(query))
-            filled.__dict__.update(query.__dict__)
-            filled._query_string = text
-            query = filled
-        return query, b""
+        text = query.query_string
+        return query, bind_params(text, parameters, session.encoder) if parameters else text, b""
     if isinstance(query, BatchStatement):
         if parameters:
             raise ValueError("a BatchStatement has its values already: execute takes no others with it")
-        return query, b""
+        return query, None, b""
     raise TypeError(f"execute takes CQL text or a statement, not {query!r}")
 
 
@@ -280,6 +290,7 @@ def resolve(
     profile: ExecutionProfile,
     timeout: Any,
     *,
+    text: str | None = None,
     trace: bool = False,
     custom_payload: Mapping[str, bytes | None] | None = None,
     paging_state: bytes | None = None,
@@ -287,6 +298,7 @@ def resolve(
 ) -> Resolved:
     """Resolve a statement for one request or many.
 
+    :param text: the CQL of a simple statement
     :param prepare: it is to be prepared, not executed
     :param timeout: seconds, or None for no limit
     :raises UnsupportedOperation: the statement needs a later protocol version than the one in use
@@ -295,7 +307,11 @@ def resolve(
     payload = {**(statement.custom_payload or {}), **(custom_payload or {})}
     if payload and version < ProtocolVersion.V4:
         raise UnsupportedOperation(f"custom payloads need protocol v4; the connection speaks v{version}")
-    batch = isinstance(statement, BatchStatement)
+    batch = (
+        (statement.batch_type, list(statement.queries), dict(statement.prepared_statements))
+        if isinstance(statement, BatchStatement)
+        else None
+    )
     consistency = statement.consistency_level
     serial = statement.serial_consistency_level
     fetch_size = statement.fetch_size
@@ -310,6 +326,8 @@ def resolve(
         keyspace=_keyspace(session, statement, version),
         tracing=bool(trace),
         custom_payload=payload or None,
+        text=text,
+        batch=batch,
     )
     kind = ResolvedBatch if batch else ResolvedPrepare if prepare else Resolved
     return kind(session, statement, profile, options, timeout)
@@ -317,5 +335,7 @@ def resolve(
 
 def _keyspace(session: Session, statement: Statement | PreparedStatement, version: int) -> str | None:
     """Where the unqualified names of a statement are; below v5 only connections have a keyspace."""
-    own = None if version < ProtocolVersion.V5 or isinstance(statement, BatchStatement) else statement.keyspace
+    if version < ProtocolVersion.V5:
+        return session.keyspace
+    own = statement._named_keyspace if isinstance(statement, BatchStatement) else statement.keyspace
     return own or session.keyspace

@@ -67,4 +67,4 @@ class Router:
             return iter((execution.only_host,))
         resolved = execution.resolved
         statement = resolved.policy_statement(execution.values)
-        return iter(resolved.policy.make_query_plan(resolved.routing_keyspace, statement))
+        return iter(resolved.policy.make_query_plan(resolved.working_keyspace, statement))

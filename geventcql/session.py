@@ -193,10 +193,10 @@ class Session(SessionSettings):
         if execute_as is not None:
             custom_payload = {**(custom_payload or {}), "ProxyExecute": execute_as.encode()}
         profile = self._profile(execution_profile)
-        statement, values = with_parameters(self, query, parameters)
+        statement, text, values = with_parameters(self, query, parameters)
         resolved = resolve(
             self, statement, profile, self._timeout(profile),
-            trace=trace, custom_payload=custom_payload, paging_state=paging_state,
+            text=text, trace=trace, custom_payload=custom_payload, paging_state=paging_state,
         )  # fmt: skip
         return resolved, values
 
@@ -216,7 +216,7 @@ class Session(SessionSettings):
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         statement = SimpleStatement(text, keyspace=keyspace, is_idempotent=True)
         resolved = resolve(
-            self, statement, profile, self._timeout(profile), custom_payload=custom_payload, prepare=True
+            self, statement, profile, self._timeout(profile), text=text, custom_payload=custom_payload, prepare=True
         )
         message = self._run(Execution(self, resolved, b"", 0, resolved.timeout))
         if not isinstance(message, Prepared):
