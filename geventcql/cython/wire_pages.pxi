@@ -237,6 +237,8 @@ cdef class Page:
         if not first and n == 0:
             return 0
         rows = decode(self.found, self, n, None, &end) if self.reader is None else self.reader.read(self, self.found, n, &end)
+        if rows is None:
+            raise TypeError(f"{self.reader.factory!r} returned None instead of rows")
         if self.left != left or (self.made is None) != first:
             return 0  # an application's code has let another greenlet run, which has read these rows too
         self.pos = end

@@ -186,6 +186,19 @@ def test_kinds_of_readers() -> None:
         RowReader(None, "other", decoder_from)
 
 
+@pytest.mark.parametrize("kind", ["page", "slices", "handler"])
+@pytest.mark.parametrize("rows", [ROWS, []], ids=["rows", "none"])
+def test_a_factory_without_a_return(kind: str, rows: Any) -> None:
+    def forgetful(names: Any, rows: Any) -> None:
+        pass
+
+    page = page_of(body(NO_METADATA, rows=rows), reader_for(kind=kind, factory=forgetful))
+    for look in (page.all, page.first, lambda: page.more_rows(1), page.all):
+        with pytest.raises(TypeError, match=r"forgetful.* returned None instead of rows"):
+            look()
+    assert not page.finished and page.row_count == len(rows)
+
+
 def test_no_rows_at_all() -> None:
     page = page_of(body(GLOBAL, rows=[]))
     assert (page.first(), page.all(), page.finished, page.has_rows) == (None, [], True, True)
