@@ -307,6 +307,8 @@ def test_maps_whose_keys_have_no_hash() -> None:
     assert compiled.decode(compiled.encode(decoded)) == decoded
     with pytest.raises(KeyError):
         decoded[[5]]
+    decoded[util.SortedSet([1, 2])] = "b"
+    assert decoded == compiled.decode(compiled.encode({(1, 2): "b"})) and decoded.popitem() == ([1, 2], "b")
 
 
 def test_a_dict_that_grows_while_it_is_encoded() -> None:
