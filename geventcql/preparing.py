@@ -7,6 +7,7 @@ the Session's, never in the one that asked first, since that one may be killed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,7 @@ REPREPARE_TIMEOUT = 10.0
 
 def _own(error: Exception) -> Exception:
     """A copy for one of the requests that end by the same error: each error tells of its own request."""
-    own = type(error).__new__(type(error), *error.args)
-    vars(own).update(vars(error))
+    own = copy(error)
     own.__cause__ = error
     return own
 
