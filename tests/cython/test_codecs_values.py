@@ -534,10 +534,3 @@ def test_the_bare_base_is_of_no_use() -> None:
         codecs.CqlType().encode(5)
     with pytest.raises(DecodeError):
         codecs.CqlType().decode(b"5")
-
-
-def test_encode_value() -> None:
-    compiled = parse_cql_type("int")
-    assert codecs.encode_value(compiled, 5) == b"\0\0\0\4\0\0\0\5"
-    assert codecs.encode_value(compiled, None) == b"\xff\xff\xff\xff"
-    assert codecs.encode_value(compiled, UNSET) == b"\xff\xff\xff\xfe"
