@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from geventcql.metadata.names import protect_name
-from geventcql.util import Date, Duration, OrderedMap, OrderedMapSerializedKey, SortedSet, Time
+from geventcql.util import Date, Duration, OrderedMap, OrderedMapSerializedKey, SortedSet, Time, Timestamp
 
 __all__ = ["Encoder", "ValueSequence", "bind_params", "cql_quote"]
 
@@ -63,6 +63,7 @@ class Encoder:
             datetime.time: self.cql_encode_time,
             Date: self.cql_encode_date_ext,
             Time: self.cql_encode_time,
+            Timestamp: self.cql_encode_timestamp,
             Duration: self.cql_encode_object,
             IPv4Address: self.cql_encode_ipaddress,
             IPv6Address: self.cql_encode_ipaddress,
@@ -136,6 +137,10 @@ class Encoder:
         does not.
         """
         return str(val.days_from_epoch + 2**31)
+
+    def cql_encode_timestamp(self, val: Timestamp) -> str:
+        """Milliseconds since 1970 UTC, of years that datetime does not reach."""
+        return str(val.milliseconds)
 
     def cql_encode_ipaddress(self, val: IPv4Address | IPv6Address) -> str:
         """A quoted address in its shortest form."""

@@ -79,6 +79,33 @@ class RequestContext:
         text = super().__str__()
         return f"{text} [{context}]" if context else text
 
+    # Copies and pickles get the text and the attributes that were made: `__init__` made them from other arguments.
+
+    def __copy__(self: Any) -> Any:
+        return _again(type(self), self.args, vars(self))
+
+    def __reduce__(self: Any) -> tuple[Any, ...]:
+        return _again, (type(self), _portable(self.args), _portable(vars(self)))
+
+
+def _again(kind: type[BaseException], args: tuple[Any, ...], attributes: Mapping[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
+
+
+def _portable(value: Any) -> Any:
+    """`value` if it can be pickled; else what it contains, one by one, or its text: a Host may hold anything."""
+    import pickle  # hardly any program pickles errors: not worth its time at every import
+
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:
+        if isinstance(value, Mapping):
+            return {_portable(key): _portable(item) for key, item in value.items()}
+        return type(value)(map(_portable, value)) if type(value) in (list, tuple) else str(value)
+    return value
+
 
 # -- cassandra -------------------------------------------------------------------------------------------------------
 

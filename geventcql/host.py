@@ -46,6 +46,11 @@ class EndPoint:
         """(address, port), asked for at each connect; the address may still be a name."""
         raise NotImplementedError
 
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, EndPoint):
+            return NotImplemented
+        return (self.address, self.port or 0) < (other.address, other.port or 0)
+
 
 @total_ordering
 class DefaultEndPoint(EndPoint):
@@ -76,9 +81,6 @@ class DefaultEndPoint(EndPoint):
 
     def __hash__(self) -> int:
         return hash((self._address, self._port))
-
-    def __lt__(self, other: DefaultEndPoint) -> bool:
-        return (self._address, self._port) < (other._address, other._port)
 
     def __str__(self) -> str:
         return f"{self._address}:{self._port}"
@@ -138,7 +140,7 @@ class DefaultEndPointFactory(EndPointFactory):
 
 
 class Host:
-    """A node of the cluster (`cassandra.pool.Host`). Equal to another, and hashed, by its end point.
+    """A node of the cluster (`cassandra.pool.Host`). Equal to another, hashed and ordered by its end point.
 
     Attributes, None while unknown:
         endpoint: where the driver connects to. host_id: UUID, the node's identity through changes of address.
@@ -206,6 +208,11 @@ class Host:
 
     def __hash__(self) -> int:
         return hash(self.endpoint)
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Host):
+            return NotImplemented
+        return self.endpoint < other.endpoint
 
     def __str__(self) -> str:
         return str(self.endpoint)

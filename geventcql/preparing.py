@@ -6,11 +6,14 @@ the Session's, never in the one that asked first, since that one may be killed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import copy
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gevent.event import AsyncResult
 
+from geventcql.cython.codecs import ColumnSpec, CqlType, UserType
 from geventcql.errors import DriverException, ErrorMessage, OperationTimedOut
 from geventcql.net.connection import Connection
 from geventcql.protocol import requests
@@ -29,8 +32,7 @@ REPREPARE_TIMEOUT = 10.0
 
 def _own(error: Exception) -> Exception:
     """A copy for one of the requests that end by the same error: each error tells of its own request."""
-    own = type(error).__new__(type(error), *error.args)
-    vars(own).update(vars(error))
+    own = copy(error)
     own.__cause__ = error
     return own
 
@@ -94,10 +96,39 @@ class Preparer:
                 f"the server gave another id to a statement when it was prepared again: {statement.query_string!r} in "
                 f"keyspace {statement.keyspace!r}; prepare it anew"
             )
-        was = [(c.name, str(c.type)) for c in statement.bind_columns]
-        now: list[Any] = [(c.name, str(c.type)) for c in prepared.bind_columns]
-        if was != now:
+        was, now = statement.bind_columns, prepared.bind_columns
+        if [c.name for c in now] != [c.name for c in was] or not all(
+            _takes(n.type, w.type) for n, w in zip(now, was, strict=True)
+        ):
             raise DriverException(
-                f"the parameters of a prepared statement have changed from {was} to {now}: {statement.query_string!r}; "
-                "its values were encoded for the former; prepare it anew"
+                f"the parameters of a prepared statement have changed from {_spelt(was)} to {_spelt(now)}: "
+                f"{statement.query_string!r}; its values were encoded for the former; prepare it anew"
             )
+
+
+def _takes(now: CqlType, was: CqlType) -> bool:
+    """Whether values encoded for ``was`` mean the same in ``now``: the same type, but its user types may have more fields."""
+    if now == was or type(now) is not type(was) or not was.subtypes:
+        return now == was
+    if isinstance(now, UserType) and isinstance(was, UserType):
+        known = now.field_names[: len(was.field_names)]
+        alike = (now.keyspace, now.type_name, known) == (was.keyspace, was.type_name, was.field_names)
+    else:
+        alike = len(now.subtypes) == len(was.subtypes)
+        alike = alike and getattr(now, "dimension", None) == getattr(was, "dimension", None)
+    return alike and all(map(_takes, now.subtypes, was.subtypes))
+
+
+def _spelt(columns: Iterable[ColumnSpec]) -> str:
+    return ", ".join(f"{c.name} {_name_with_fields(c.type)}" for c in columns)
+
+
+def _name_with_fields(cql_type: CqlType) -> str:
+    """The CQL name, user types in it spelt as "type(field type, ...)"."""
+    if isinstance(cql_type, UserType):
+        fields = zip(cql_type.field_names, cql_type.subtypes, strict=True)
+        return f"{cql_type.type_name}({', '.join(f'{name} {_name_with_fields(t)}' for name, t in fields)})"
+    name = cql_type.name
+    for subtype in cql_type.subtypes:
+        name = name.replace(subtype.name, _name_with_fields(subtype))
+    return name

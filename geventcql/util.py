@@ -309,9 +309,11 @@ class OrderedMap(Mapping[Any, Any]):
             self._insert(key, value)
 
     def _insert(self, key: Any, value: Any) -> None:
-        flat_key = self._serialize_key(key)
-        i = self._index.setdefault(flat_key, len(self._items))
-        self._items[i : i + 1] = [(key, value)]
+        try:
+            self._items[self._position(key)] = (key, value)
+        except KeyError:
+            self._index[self._serialize_key(key)] = len(self._items)
+            self._items.append((key, value))
 
     __setitem__ = _insert
 
@@ -354,7 +356,7 @@ class OrderedMap(Mapping[Any, Any]):
         if not self._items:
             raise KeyError("popitem from empty map")
         item = self._items.pop()
-        del self._index[self._serialize_key(item[0])]
+        self._index = {flat_key: i for flat_key, i in self._index.items() if i < len(self._items)}
         return item
 
     def _position(self, key: Any) -> int:

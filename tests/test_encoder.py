@@ -95,6 +95,8 @@ def test_quotes_are_doubled(text: str) -> None:
         (ip_address("::1"), "'::1'"),
         (util.Date(-(2**31)), "0"),
         (util.Date(0), str(2**31)),
+        (util.Timestamp(-62135596800001), "-62135596800001"),
+        ([util.Timestamp(2**63 - 1)], "[9223372036854775807]"),
         (util.Duration(14, 2, 3), str(cassandra.util.Duration(14, 2, 3))),
         ({"a": [1, None]}, "{'a': [1, NULL]}"),
         ({1}, "{1}"),

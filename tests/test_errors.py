@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
+import pickle
 import types
 from typing import Any
 
@@ -16,6 +18,8 @@ import cassandra.query
 import pytest
 
 from geventcql import errors, protocol
+from geventcql.host import DefaultEndPoint, Host
+from geventcql.policies import SimpleConvictionPolicy
 
 THEIR_MODULES = (cassandra, cassandra.cluster, cassandra.connection, cassandra.pool, cassandra.query)
 
@@ -240,3 +244,73 @@ def test_a_subclass_of_an_application_takes_no_code() -> None:
 
     assert errors.error_classes[0x2000] is errors.SyntaxException
     assert Mine(0x2000, "m").info is None
+
+
+# -- copies and pickles --------------------------------------------------------------------------------------------------
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "AlreadyExists": ("ks", "t"),
+    "Busy": (5, 7),
+    "CoordinationFailure": ("m", 1, 2, 3, 4, {"127.0.0.1": 1}),
+    "DecodeError": ("c", "int", "127.0.0.1:9042", "3 bytes"),
+    "DependencyException": ("m", [ValueError("a")]),
+    "EncodeError": ("p", "int", {"some": "value"}, "no number"),
+    "FunctionFailure": ("m", "ks", "f", ["int"]),
+    "NoHostAvailable": ("m", {"h": errors.Busy(1, 2)}),
+    "OperationTimedOut": ({"h": errors.Unavailable("m", 1, 2, 3)}, "h"),
+    "ProtocolVersionUnsupported": (DefaultEndPoint("127.0.0.1"), 5, "m"),
+    "Timeout": ("m", 4, 2, 1),
+    "Unavailable": ("m", 1, 2, 1),
+}
+
+
+def a_sample(kind: type[Exception]) -> Any:
+    """An exception of that class, with all that the driver adds to it."""
+    message = (kind.error_code or 0, "m", {"consistency": 1}) if issubclass(kind, errors.ErrorMessage) else ("m",)
+    error: Any = kind(*ARGUMENTS.get(kind.__name__, message))
+    if isinstance(error, errors.RequestContext):
+        error.host, error.elapsed, error.attempts, error.in_flight = Host("127.0.0.1", SimpleConvictionPolicy), 1.5, 2, 3
+    error.more = "set by an application"
+    return error
+
+
+@pytest.mark.parametrize("kind", exceptions_of(errors).values(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_copies_and_pickles_are_what_they_came_from(kind: type[Exception], again: Any) -> None:
+    error = a_sample(kind)
+    other = again(error)
+    assert type(other) is kind and other is not error
+    assert (str(other), repr(other.args), repr(vars(other))) == (str(error), repr(error.args), repr(vars(error)))
+
+
+def test_what_cannot_be_pickled_travels_as_text() -> None:
+    host: Any = Host("127.0.0.1", SimpleConvictionPolicy)
+    host.conviction_policy.judge = lambda: True
+    lost = errors.ConnectionShutdown("m", host.endpoint)
+    lost.host = host
+
+    class Odd(Exception):  # as a local class it has no name that others could import
+        pass
+
+    error = errors.NoHostAvailable("m", {host: lost, "other": [Odd("odd"), 5]})
+    error.host = host
+    for other in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert other.host == "127.0.0.1:9042" and other.context() == error.context() and other.args[0] == "m"
+        assert other.errors["other"] == ["odd", 5] and str(other.errors["127.0.0.1:9042"]) == str(lost)
+        assert type(other.errors["127.0.0.1:9042"]) is errors.ConnectionShutdown
+    assert copy.copy(error).host is host and copy.copy(error).errors is error.errors
+    value = lambda: 5  # noqa: E731
+    wrong = errors.EncodeError("p", "int", value)
+    assert str(pickle.loads(pickle.dumps(wrong))) == str(wrong) and pickle.loads(pickle.dumps(wrong)).value == str(value)
+
+
+def test_errors_that_pickle_and_do_not_come_back_travel_as_text() -> None:
+    error = errors.OperationTimedOut({"h": WithTwo(1, 2)}, "h")
+    assert pickle.loads(pickle.dumps(error)).errors == {"h": "1 and 2"}
+
+
+class WithTwo(Exception):
+    """Its arguments are not those of its constructor."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")

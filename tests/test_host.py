@@ -85,6 +85,22 @@ def test_hosts_are_their_end_points() -> None:
     assert Host(DefaultEndPoint("127.0.0.1", 9043), SimpleConvictionPolicy) != one
 
 
+def test_hosts_are_ordered_by_their_end_points() -> None:
+    one, two, three = host("127.0.0.1"), Host(DefaultEndPoint("127.0.0.1", 9043), SimpleConvictionPolicy), host("127.0.0.2")
+    assert sorted([three, one, two]) == [one, two, three] and max(one, three) is three and not one < host("127.0.0.1")
+
+    class Named(EndPoint):
+        address, port = "127.0.0.1:b", None  # type: ignore[assignment]
+
+    named = Host(Named(), SimpleConvictionPolicy)
+    assert sorted([three, named, two, one]) == [one, two, named, three]
+    others: list[Any] = ["127.0.0.3", None]
+    for other in others:
+        for ours in (one, one.endpoint):
+            with pytest.raises(TypeError):
+                assert ours < other
+
+
 def test_state() -> None:
     one = host(datacenter="dc1")
     assert one.is_up is None and repr(one) == "<Host: 127.0.0.1:9042 dc1 unknown>"

@@ -273,6 +273,13 @@ def test_ordered_map_by_serialized_key() -> None:
     assert ours[(3,)] == "x" and ours[{5}] == "y"
     with pytest.raises(KeyError):
         ours[[7]]
+    ours[{5}] = "z"
+    assert list(ours.items()) == [([1, 2], "x"), ({5}, "z")]
+    ours[[9]] = "new"
+    assert ours.popitem() == ([9], "new") and ours.popitem() == ({5}, "z") and {5} not in ours
+    ours[{5}] = "again"
+    del ours[[1, 2]]
+    assert list(ours.items()) == [({5}, "again")] and ours.popitem() == ({5}, "again") and not ours
 
 
 # -- Version -----------------------------------------------------------------------------------------------------------

@@ -267,20 +267,6 @@ cdef class BindEncoder:
                 free(w.data)
 
 
-def encode_value(CqlType cql_type not None, value):
-    """`value` as a [value] of protocol section 3: its length and its bytes, length -1 for None, -2 for UNSET.
-
-    EncodeError if it does not fit the type.
-    """
-    cdef bytes data
-    if value is None:
-        return b"\xff\xff\xff\xff"
-    if value is _unset:
-        return b"\xff\xff\xff\xfe"
-    data = cql_type.encode(value)
-    return len(data).to_bytes(4, "big") + data
-
-
 def murmur3_token(key):
     """The token that Cassandra's Murmur3Partitioner has for a partition key, bytes-like: -2**63 + 1 to 2**63 - 1."""
     cdef bytes data = key if type(key) is bytes else bytes(memoryview(key))

@@ -100,7 +100,10 @@ cdef object datetime_of_milliseconds(int64_t milliseconds):
     )
 
 
-cdef inline int64_t days_of_date(object value):
+cdef inline int64_t days_of_date(object value) except? -1:
+    """Days since the epoch; what a subclass raises that stands for no time (pandas.NaT: its fields say 0001-01-01)."""
+    if not PyDateTime_CheckExact(value) and not PyDate_CheckExact(value):
+        value.timetuple()
     return days_of_civil(PyDateTime_GET_YEAR(value), PyDateTime_GET_MONTH(value), PyDateTime_GET_DAY(value))
 
 

@@ -237,6 +237,8 @@ cdef class Page:
         if not first and n == 0:
             return 0
         rows = decode(self.found, self, n, None, &end) if self.reader is None else self.reader.read(self, self.found, n, &end)
+        if rows is None:
+            raise TypeError(f"{self.reader.factory!r} returned None instead of rows")
         if self.left != left or (self.made is None) != first:
             return 0  # an application's code has let another greenlet run, which has read these rows too
         self.pos = end
@@ -366,7 +368,7 @@ cdef object new_page(int version, int flags, bytes body, RowReader reader):
     page = Page.__new__(Page)
     page.version = version
     if flags & (FLAG_TRACING | FLAG_WARNING | FLAG_PAYLOAD):
-        page.tracing_id, page.warnings, page.custom_payload = read_prefix(&c, flags)
+        page.tracing_id, page.warnings, page.custom_payload = read_prefix(&c, flags if version >= 4 else flags & FLAG_TRACING)
     kind = read_int(&c, "the kind of result")
     if kind == KIND_VOID:
         page.kind = kind
@@ -409,21 +411,6 @@ cdef tuple read_prefix(Cursor* c, int flags):
             size = read_int(c, "the custom payload")
             payload[key] = None if size < 0 else read_exactly(c, size, "the custom payload")
     return tracing_id, warnings, payload
-
-
-def read_envelope(int flags, bytes body not None) -> tuple:
-    """Read what the header's flags announce before the message.
-
-    :param flags: of the frame header
-    :returns: (tracing id, warnings, custom payload, offset of the message); None for what is not there
-    :raises FrameError: the body ends inside
-    """
-    cdef Cursor c
-    c.start = <const uint8_t*> PyBytes_AS_STRING(body)
-    c.pos = 0
-    c.end = PyBytes_GET_SIZE(body)
-    tracing_id, warnings, payload = read_prefix(&c, flags)
-    return tracing_id, warnings, payload, c.pos
 
 
 def decoder_from(bytes body not None, Py_ssize_t pos, int flags, int count, user_types=None) -> tuple:

@@ -61,9 +61,6 @@ cdef class FrameSplitter:
         self.segmented = True
         self.decompress_block = decompress_block
         self.header_size = 6 if decompress_block is None else 8
-        if self.region_left:  # what is behind the handshake's last message is segments already
-            self.used = self.filled - self.region_left
-            self.region_left = 0
 
     # -- bytes in
 

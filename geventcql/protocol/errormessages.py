@@ -32,11 +32,12 @@ def read_error(reader: Reader, version: int) -> ErrorMessage:
     error_class = error_classes.get(code, ErrorMessage)
     read = _INFO.get(error_class)
     error = error_class(code, message, read(reader, version) if read else None)
-    # Protocol v5 tells how contended a lightweight transaction was.
+    # Protocol v5 tells how contended a lightweight transaction was; Cassandra not of every one that timed out.
     if (
         isinstance(error, WriteTimeoutErrorMessage)
         and error.info["write_type"] == WriteType.CAS
         and version >= ProtocolVersion.V5
+        and reader.pos < len(reader.body)
     ):
         error.contentions = reader.short("number of contentions")
     return error

@@ -28,6 +28,7 @@ from geventcql.errors import (
     ProtocolVersionUnsupported,
 )
 from geventcql.protocol import requests
+from geventcql.protocol.compression import supported_compressors
 from geventcql.protocol.constants import CQL_VERSION, Opcode, ProtocolVersion
 from geventcql.protocol.responses import AuthChallenge, Authenticate, AuthSuccess, Message, Ready, Supported
 
@@ -126,7 +127,7 @@ class Handshake:
         self.segmented = False
         self.server_authenticator: str | None = None
         # v5 has LZ4 only; whoever asks a v5 server for another algorithm gets a connection that fails.
-        self._offered = [name for name in compression if version < ProtocolVersion.V5 or name == "lz4"]
+        self._offered = [name for name in compression if name in supported_compressors(version)]
         self._ask_options = ask_options or bool(self._offered)
         self._make_authenticator = authenticator
         self._authenticator: Authenticator | None = None

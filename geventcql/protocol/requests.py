@@ -1,4 +1,4 @@
-"""Bodies of the requests of protocol v3, v4 and v5 (section 4.1), and the frame around them.
+"""Bodies of the requests of protocol v3, v4 and v5 (section 4.1).
 
 Layer: protocol; pure functions, for any greenlet. QUERY and EXECUTE come in parts, so that the hot path joins what is
 the same for every execution of a statement with the encoded values: see RequestParts.
@@ -8,14 +8,12 @@ What a protocol version lacks raises UnsupportedOperation; what does not fit in 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from geventcql.errors import UnsupportedOperation
 from geventcql.protocol import notation
 from geventcql.protocol.constants import (
-    MAX_BODY_SIZE,
     PREPARE_KEYSPACE,
     QUERY_KEYSPACE,
     QUERY_NAMES_FOR_VALUES,
@@ -32,8 +30,6 @@ from geventcql.protocol.constants import (
 )
 
 NO_VALUES = b"\x00\x00"
-
-_HEADER = struct.Struct(">BBhBi")
 
 
 class RequestParts(NamedTuple):
@@ -58,13 +54,6 @@ class RequestParts(NamedTuple):
         at = self.timestamp_at
         stamp = notation.long(timestamp, "timestamp")
         return b"".join((self.prefix, values, self.suffix[:at], stamp, self.suffix[at:]))
-
-
-def frame(version: int, flags: int, stream: int, opcode: int, body: bytes) -> bytes:
-    """A whole frame: the header of section 2 and `body` (compressed already, if `flags` say so)."""
-    if len(body) > MAX_BODY_SIZE:
-        raise ValueError(f"the request has {len(body)} bytes, a frame holds at most {MAX_BODY_SIZE}")
-    return _HEADER.pack(version, flags, stream, opcode, len(body)) + body
 
 
 def startup(options: Mapping[str, str]) -> bytes:

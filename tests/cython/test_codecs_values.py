@@ -171,6 +171,33 @@ def test_aware_datetimes_at_the_ends_of_time() -> None:
     assert compiled.encode(datetime.datetime(1970, 1, 1, tzinfo=Shifted(None))) == struct.pack(">q", 0)
 
 
+class NoTime(datetime.datetime):
+    """What pandas.NaT is: a datetime by class, whose fields say 0001-01-01 and whose methods raise."""
+
+    def timetuple(self) -> Any:
+        raise ValueError("there is no such time")
+
+
+class NoDay(datetime.date):
+    timetuple = NoTime.timetuple
+
+
+@pytest.mark.parametrize("value", [NoTime(1, 1, 1), NoDay(1, 1, 1)], ids=["datetime", "date"])
+@pytest.mark.parametrize("cql_type", ["timestamp", "date", "time", "frozen<tuple<timestamp>>", "list<date>"])
+def test_subclasses_of_datetime_that_stand_for_no_time(cql_type: str, value: Any) -> None:
+    wrapped = [value] if "<" in cql_type else value
+    with pytest.raises(EncodeError, match="there is no such time" if cql_type != "time" else "Time arguments"):
+        parse_cql_type(cql_type).encode(wrapped)
+
+
+def test_subclasses_of_datetime_are_what_they_inherit() -> None:
+    when, day = type("When", (datetime.datetime,), {}), type("Day", (datetime.date,), {})
+    for cql_type in ("timestamp", "date"):
+        compiled = parse_cql_type(cql_type)
+        assert compiled.encode(when(2024, 2, 29, 1)) == compiled.encode(datetime.datetime(2024, 2, 29, 1))
+        assert compiled.encode(day(2024, 2, 29)) == compiled.encode(datetime.date(2024, 2, 29))
+
+
 def test_times_and_dates_that_python_has_not() -> None:
     late = parse_cql_type("time").decode(struct.pack(">q", 2**62))
     assert late.nanosecond_time == 2**62 and str(late)
@@ -280,6 +307,8 @@ def test_maps_whose_keys_have_no_hash() -> None:
     assert compiled.decode(compiled.encode(decoded)) == decoded
     with pytest.raises(KeyError):
         decoded[[5]]
+    decoded[util.SortedSet([1, 2])] = "b"
+    assert decoded == compiled.decode(compiled.encode({(1, 2): "b"})) and decoded.popitem() == ([1, 2], "b")
 
 
 def test_a_dict_that_grows_while_it_is_encoded() -> None:
@@ -505,10 +534,3 @@ def test_the_bare_base_is_of_no_use() -> None:
         codecs.CqlType().encode(5)
     with pytest.raises(DecodeError):
         codecs.CqlType().decode(b"5")
-
-
-def test_encode_value() -> None:
-    compiled = parse_cql_type("int")
-    assert codecs.encode_value(compiled, 5) == b"\0\0\0\4\0\0\0\5"
-    assert codecs.encode_value(compiled, None) == b"\xff\xff\xff\xff"
-    assert codecs.encode_value(compiled, UNSET) == b"\xff\xff\xff\xfe"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from geventcql.cython.wire import Frame, Page, RowReader, decoder_from, metadata_end, read_envelope
-from geventcql.errors import DecodeError, FrameError
+from geventcql.cython.wire import Frame, Page, RowReader, decoder_from, metadata_end
+from geventcql.errors import DecodeError
 from tests.cython.wireserver import Server, client
 from tests.support import values as v
 from tests.support import wire
@@ -72,7 +72,6 @@ def test_what_the_header_announces(trace: Any, warnings: Any, payload: Any, void
         assert (page.kind, page.all(), page.first(), page.finished) == (1, [], None, True)
     else:
         assert (page.kind, page.all(), page.paging_state) == (2, DECODED, b"next")
-    assert read_envelope(flags, prefix + b"rest") == (trace, warnings, payload, len(prefix))
 
 
 def test_paging_state_and_new_metadata_id() -> None:
@@ -186,6 +185,19 @@ def test_kinds_of_readers() -> None:
         RowReader(None, "other", decoder_from)
 
 
+@pytest.mark.parametrize("kind", ["page", "slices", "handler"])
+@pytest.mark.parametrize("rows", [ROWS, []], ids=["rows", "none"])
+def test_a_factory_without_a_return(kind: str, rows: Any) -> None:
+    def forgetful(names: Any, rows: Any) -> None:
+        pass
+
+    page = page_of(body(NO_METADATA, rows=rows), reader_for(kind=kind, factory=forgetful))
+    for look in (page.all, page.first, lambda: page.more_rows(1), page.all):
+        with pytest.raises(TypeError, match=r"forgetful.* returned None instead of rows"):
+            look()
+    assert not page.finished and page.row_count == len(rows)
+
+
 def test_no_rows_at_all() -> None:
     page = page_of(body(GLOBAL, rows=[]))
     assert (page.first(), page.all(), page.finished, page.has_rows) == (None, [], True, True)
@@ -263,21 +275,25 @@ def test_every_byte_changed() -> None:
                     continue
 
 
-def test_envelopes_truncated_at_every_byte() -> None:
+def test_what_the_header_announces_truncated_at_every_byte() -> None:
+    """Whoever reads the frame meets the error."""
     prefix = TRACE.bytes + wire.string_list(["warning", "another"]) + wire.bytes_map({"k": b"v", "n": None})
-    for end in range(len(prefix)):
-        with pytest.raises(FrameError, match="ends inside"):
-            read_envelope(2 | 8 | 4, prefix[:end])
+    for end in range(len(prefix) + 4):
+        assert type(page_of((prefix + wire.int_(1))[:end], flags=2 | 8 | 4)) is Frame
+    assert type(page_of(prefix + wire.int_(1), flags=2 | 8 | 4)) is Page
+
+
+def test_v3_has_no_warnings_and_payloads() -> None:
+    page = page_of(TRACE.bytes + body(GLOBAL), version=3, flags=2 | 8 | 4)
+    assert type(page) is Page and page.all() == DECODED
+    assert (page.tracing_id, page.warnings, page.custom_payload) == (TRACE, None, None)
 
 
 def test_lengths_that_run_over_the_end() -> None:
     for lying in (b"\xff\xff", b"\x7f\xff"):
-        with pytest.raises(FrameError):
-            read_envelope(8, lying + b"\0\1a")
-        with pytest.raises(FrameError):
-            read_envelope(4, b"\0\1" + lying + b"a")
-    with pytest.raises(FrameError):
-        read_envelope(4, b"\0\1\0\1k\x7f\xff\xff\xffabc")
+        assert type(page_of(lying + b"\0\1a" + wire.int_(1), flags=8)) is Frame
+        assert type(page_of(b"\0\1" + lying + b"a" + wire.int_(1), flags=4)) is Frame
+    assert type(page_of(b"\0\1\0\1k\x7f\xff\xff\xffabc" + wire.int_(1), flags=4)) is Frame
     page = page_of(wire.int_(2) + wire.int_(MORE) + wire.int_(1) + b"\x7f\xff\xff\xffabc")
     assert type(page) is Frame
 

@@ -9,7 +9,7 @@ import zlib
 import pytest
 from cassandra.segment import SegmentCodec
 
-from geventcql.cython.wire import MAX_SEGMENT_PAYLOAD, FrameSplitter, InFlight, crc24, pack_segments
+from geventcql.cython.wire import MAX_SEGMENT_PAYLOAD, crc24, pack_segments
 from geventcql.errors import CrcMismatchException, FrameError
 from geventcql.protocol.compression import lz4_compress_block
 from tests.cython.wireserver import PUSHES, Bodies, Push, Server, check, client, feed
@@ -168,21 +168,3 @@ def test_empty_segments_are_passed_over() -> None:
         out: list[object] = []
         feed(splitter, empty.join([b"", *halves, b""]), out)
         check(out, [("t", Opcode.SUPPORTED, b"x" * 50)])
-
-
-def test_what_follows_the_handshake_is_segments_already() -> None:
-    """The last plain frame and the first segments in one piece: whoever takes one frame at a time can switch between."""
-    server = Server(5)
-    table = InFlight()
-    splitter = FrameSplitter(table, 5)
-    ready = server.envelope(table.acquire("startup"), Opcode.READY, b"")
-    first = server.envelope(table.acquire("first"), Opcode.SUPPORTED, b"abc")
-    data = ready + server.bytes([first])
-    with memoryview(splitter) as room:
-        room[: len(data)] = data
-    splitter.received(len(data))
-    out = splitter.take(1)
-    splitter.enable_segments()
-    while splitter.more:
-        splitter.take(256, out)
-    check(out, [("startup", Opcode.READY, b""), ("first", Opcode.SUPPORTED, b"abc")])

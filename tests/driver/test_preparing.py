@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -24,6 +24,7 @@ from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Prepared, Request, Rows, Void
+from tests.support.values import Type, parse, udt
 
 
 @pytest.fixture(params=[4, 5])
@@ -183,6 +184,53 @@ def test_the_parameters_are_others(session: Session, node: FakeNode) -> None:
     with pytest.raises(DriverException, match="parameters of a prepared statement have changed"):
         session.execute(prepared, (1,))
     assert not [request for request in node.queries if request.values == [b"\0\0\0\1"] and request.text]
+
+
+# Around a user type: a value, and what makes the type of a parameter from it.
+NESTINGS: list[tuple[Any, Callable[[Type], Type]]] = [
+    ((1, "abcd"), lambda t: t),
+    ([(1, "abcd")], lambda t: Type("list", (t,))),
+    ({3: (1, "abcd")}, lambda t: Type("map", (parse("int"), t))),
+    ((3, (1, "abcd")), lambda t: Type("tuple", (parse("int"), t))),
+    ([(1, "abcd")], lambda t: Type("vector", (t,), dimensions=1)),
+    ([((1, "abcd"), 3)], lambda t: Type("list", (udt("ks", "outer", inner=t, n="int"),))),
+]
+
+
+@pytest.mark.parametrize(("value", "around"), NESTINGS)
+def test_a_user_type_was_made_anew(session: Session, node: FakeNode, value: Any, around: Callable[[Type], Type]) -> None:
+    text = "INSERT INTO t (v) VALUES (?)"
+
+    def execute_under(now: Type) -> None:
+        node.prepare(text, [("v", around(udt("ks", "w", a="int", b="text")))])
+        prepared = session.prepare(text)
+        node.unprepare_all()
+        node.prepare(text, [("v", around(now))])
+        session.execute(prepared, (value,))
+
+    sent = len(node.queries)
+    for other in (
+        udt("ks", "w", a="text", b="int"),
+        udt("ks", "w", b="text", a="int"),
+        udt("ks", "w", a="int"),
+        udt("ks", "w2", a="int", b="text"),
+        parse("int"),
+    ):
+        with pytest.raises(DriverException, match=r"changed from .*w\(a int, b text\).* to "):
+            execute_under(other)
+    assert len(node.queries) == sent + 5  # each asked with once, and never again
+    execute_under(udt("ks", "w", a="int", b="text"))
+    execute_under(udt("ks", "w", a="int", b="text", c="int"))  # ALTER TYPE ADD: what is missing at the end is null
+
+
+def test_a_vector_of_another_length(session: Session, node: FakeNode) -> None:
+    text = "INSERT INTO t (v) VALUES (?)"
+    node.prepare(text, [("v", "vector<int, 2>")])
+    prepared = session.prepare(text)
+    node.unprepare_all()
+    node.prepare(text, [("v", "vector<int, 3>")])
+    with pytest.raises(DriverException, match="parameters of a prepared statement have changed"):
+        session.execute(prepared, ([1, 2],))
 
 
 def test_preparing_again_fails(session: Session, node: FakeNode) -> None:

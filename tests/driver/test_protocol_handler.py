@@ -60,3 +60,18 @@ def test_an_error_of_the_handler_reaches_whoever_looks_at_the_rows() -> None:
             with pytest.raises(LookupError, match="no"):
                 result.all()
         assert session.execute("SELECT k, v FROM t").column_names == ["k", "v"]
+
+
+def test_a_handler_that_returns_nothing() -> None:
+    class Forgetful(ProtocolHandler):
+        def rows(self, page: Any, decoder: Any, row_factory: Any) -> Any:
+            super().rows(page, decoder, row_factory)
+
+    with FakeNode() as node, Cluster([("127.0.0.1", node.port)]) as cluster:
+        node.on("SELECT k, v FROM t", rows=COLUMNS, data=[(1, "a")])
+        session = cluster.connect()
+        session.client_protocol_handler = Forgetful()
+        result = session.execute("SELECT k, v FROM t")
+        for look in (result.all, result.one, lambda: result.current_rows, lambda: bool(result), result.all):
+            with pytest.raises(TypeError, match=r"Forgetful\.rows.* returned None instead of rows"):
+                look()

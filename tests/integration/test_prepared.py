@@ -156,6 +156,30 @@ def test_parameters_of_another_type(own: Session, table: str) -> None:
     assert own.execute(f"SELECT v FROM {name}").one() == ("text",)
 
 
+def test_parameters_of_a_user_type_made_anew(own: Session, table: str) -> None:
+    """Its name is what it was, its fields are not; fields that are only added change nothing."""
+    name, udt = f"{table}_users", f"{table}_type"
+
+    def create(fields: str) -> None:
+        own.execute(f"CREATE TYPE {udt} ({fields})", timeout=DDL_TIMEOUT)
+        own.execute(f"CREATE TABLE {name} (k int PRIMARY KEY, v list<frozen<{udt}>>)", timeout=DDL_TIMEOUT)
+
+    create("a int, b text")
+    insert = own.prepare(f"INSERT INTO {name} (k, v) VALUES (?, ?)")
+    own.execute(insert, (1, [(1, "abcd")]))
+    own.execute(f"ALTER TYPE {udt} ADD c int", timeout=DDL_TIMEOUT)
+    own.execute(insert, (2, [(2, "abcd")]))
+    assert own.execute(f"SELECT v FROM {name} WHERE k = 2").one() == ([(2, "abcd", None)],)
+    own.execute(f"DROP TABLE {name}", timeout=DDL_TIMEOUT)
+    own.execute(f"DROP TYPE {udt}", timeout=DDL_TIMEOUT)
+    create("a text, b int")
+    with pytest.raises(DriverException, match=r"changed from k int, v list<\w+\(a int, b text\)> to .*\(a text, b int\)>"):
+        own.execute(insert, (3, [(3, "abcd")]))
+    assert own.execute(f"SELECT * FROM {name}").all() == []
+    own.execute(own.prepare(insert.query_string), (3, [("abcd", 3)]))
+    assert own.execute(f"SELECT v FROM {name}").one() == ([("abcd", 3)],)
+
+
 def test_batches_of_forgotten_statements(own: Session, table: str) -> None:
     """A change of the table makes the server forget its statements; a batch prepares each again."""
     statements = [own.prepare(f"INSERT INTO {table} (k, {column}) VALUES (?, ?)") for column in ("m", "z")]

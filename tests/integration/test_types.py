@@ -191,9 +191,10 @@ def test_timestamps_that_no_datetime_holds(session: Session, table: str, millise
     insert = session.prepare(f"INSERT INTO {table} (writer, n, timestamp_) VALUES (?, ?, ?)")
     session.execute(insert, (writer, 0, milliseconds))
     session.execute(insert, (writer, 1, util.Timestamp(milliseconds)))
+    session.execute(insert.query_string.replace("?", "%s"), (writer, 2, util.Timestamp(milliseconds)))
     query = f"SELECT timestamp_, to_unix_timestamp(timestamp_) FROM {table} WHERE writer = %s"
     rows = list(session.execute(query, [writer]))
-    assert rows == [(util.Timestamp(milliseconds), milliseconds)] * 2
+    assert rows == [(util.Timestamp(milliseconds), milliseconds)] * 3
     assert type(rows[0][0]) is util.Timestamp
 
 

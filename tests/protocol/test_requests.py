@@ -33,19 +33,6 @@ def theirs(message: Any, version: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_frames() -> None:
-    golden = b"\x04\x02\x01\x02\x07\x00\x00\x00\x03abc"
-    assert requests.frame(4, 0x02, 0x0102, Opcode.QUERY, b"abc") == golden
-    assert requests.frame(5, 0, 32767, Opcode.OPTIONS, b"") == b"\x05\x00\x7f\xff\x05\x00\x00\x00\x00"
-
-
-def test_frames_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "MAX_BODY_SIZE", 3)
-    assert len(requests.frame(4, 0, 1, Opcode.QUERY, bytes(3))) == 12
-    with pytest.raises(ValueError, match="the request has 4 bytes"):
-        requests.frame(4, 0, 1, Opcode.QUERY, bytes(4))
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_startup_is_theirs(version: int) -> None:
     golden = o.b2(2) + o.text("COMPRESSION") + o.text("lz4") + o.text("CQL_VERSION") + o.text("3.0.0")

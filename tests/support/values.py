@@ -128,6 +128,9 @@ def class_name(t: Type) -> str:
         return f"{_MARSHAL}VectorType({class_name(t.args[0])} , {t.dimensions})"
     if t.name in ("list", "set", "map"):
         return f"{_MARSHAL}{t.name.capitalize()}Type({','.join(map(class_name, t.args))})"
+    if t.name == "udt":
+        fields = [f"{name.encode().hex()}:{class_name(arg)}" for name, arg in zip(t.fields, t.args, strict=True)]
+        return f"{_MARSHAL}UserType({','.join([t.keyspace, t.udt_name.encode().hex(), *fields])})"
     return _MARSHAL + _CLASSES[t.name]
 
 
