@@ -231,9 +231,9 @@ class Cluster:
 
         :param keyspace: where its unqualified names are
         :param wait_for_all_pools: wait until connecting to each host has been tried, not just for the first that answers
-        :raises NoHostAvailable: nobody answered; its ``errors`` say why
-        :raises AuthenticationFailed: the credentials were refused
-        :raises InvalidRequest: there is no such keyspace
+        :raises NoHostAvailable: no node could be used; its ``errors`` say why, by 'address:port': nobody listens there, the
+            credentials were refused, the protocol version is not spoken, there is no such keyspace
+        :raises UnresolvableContactPoints: no contact point's name is known
         :raises UserTypeDoesNotExist: a class was registered for a type that is not there
         """
         return self._connect_session(Session, keyspace, wait_for_all_pools)
@@ -250,10 +250,10 @@ class Cluster:
         self._connectors += 1
         try:
             connecting.get()
-            self._wait_for_pools(self._pool_keyspace(None), wait_for_all_pools)
+            self._registry.wait_for_pools(self._pool_keyspace(None), wait_for_all_pools)
             session = session_class(self)
             if keyspace is not None:
-                self._enter_keyspace(keyspace)
+                self._enter_first(keyspace)
                 session.keyspace = keyspace
             for (type_keyspace, user_type), klass in list(self._user_types.items()):
                 session.user_type_registered(type_keyspace, user_type, klass)
@@ -293,19 +293,6 @@ class Cluster:
         else:
             done.set(True)
 
-    def _wait_for_pools(self, keyspace: str | None, all_of_them: bool = False) -> None:
-        supervisors = self._registry.open_pools(keyspace)
-        tries = [supervisor.first_try(keyspace) for supervisor in supervisors]
-        for tried in tries if all_of_them else gevent.iwait(tries):
-            tried.wait()
-            if tried.value is True and not all_of_them:
-                return
-        if any(tried.value is True for tried in tries):
-            return
-        errors = {s.host: t.value for s, t in zip(supervisors, tries, strict=True)}
-        told = "; ".join(f"{host}: {error}" for host, error in errors.items())
-        raise NoHostAvailable(f"no host could be connected to: {told or 'the policies use none'}", errors)
-
     def _pool_keyspace(self, keyspace: str | None) -> str | None:
         """The keyspace that pools are kept for: none on v5, where each request names its own."""
         return None if self._protocol_version >= ProtocolVersion.V5 else keyspace
@@ -316,7 +303,17 @@ class Cluster:
                 raise InvalidRequest(f"Keyspace '{keyspace}' does not exist")
             self._entered.add(keyspace)
         if self._protocol_version < ProtocolVersion.V5:  # its own connections
-            self._wait_for_pools(keyspace)
+            self._registry.wait_for_pools(keyspace)
+
+    def _enter_first(self, keyspace: str) -> None:
+        """Enter the keyspace that a Session is to begin in."""
+        try:
+            self._enter_keyspace(keyspace)
+        except InvalidRequest as error:  # as in cassandra-driver, where no connection can be opened then
+            raise NoHostAvailable(
+                f"unable to connect to any servers using keyspace {keyspace!r}: {error}",
+                {str(host): error for host in self.metadata.all_hosts()},
+            ) from error
 
     def _settle_version(self, version: int) -> None:
         """The first server that answered speaks ``version``: all connections do."""
@@ -444,7 +441,7 @@ class Cluster:
         if self._connecting is not None and self._connecting.successful():
             profile.load_balancing_policy.populate(self, self.metadata.all_hosts())
             with gevent.Timeout(pool_wait_timeout, False):
-                self._wait_for_pools(self._pool_keyspace(None), all_of_them=True)
+                self._registry.wait_for_pools(self._pool_keyspace(None), all_of_them=True)
 
     def register_user_type(self, keyspace: str, user_type: str, klass: type) -> None:
         """Have values of a user type read as instances of ``klass``, made with the fields as keyword arguments; and

@@ -27,7 +27,7 @@ def connect(contact_points: Any = NOT_SET, keyspace: str | None = None, **option
     :param contact_points: addresses or names of nodes; one may be given as a string; 127.0.0.1 by default
     :param keyspace: where unqualified names are
     :param options: further arguments of :class:`~geventcql.cluster.Cluster`
-    :raises NoHostAvailable: nobody answered
+    :raises NoHostAvailable: no node could be used; see :meth:`geventcql.cluster.Cluster.connect`
     """
     if isinstance(contact_points, str):
         contact_points = [contact_points]

@@ -24,7 +24,6 @@ from geventcql.errors import (
     ErrorMessage,
     InvalidRequestException,
     NoHostAvailable,
-    ProtocolVersionUnsupported,
     UnresolvableContactPoints,
     UserTypeDoesNotExist,
 )
@@ -85,8 +84,8 @@ class ControlConnection:
     def connect(self) -> Connection:
         """The open connection, opened if there is none; waits.
 
-        :raises NoHostAvailable: nobody answered; its ``errors`` say why, by end point
-        :raises AuthenticationFailed: the first one that answered refused the credentials
+        :raises NoHostAvailable: nobody could be used; its ``errors`` say why, by end point as text
+        :raises UnresolvableContactPoints: no contact point's name is known
         """
         with self._opening:
             connection = self.connection
@@ -95,19 +94,16 @@ class ControlConnection:
             return connection
 
     def _open_any(self) -> Connection:
-        errors: dict[Any, BaseException] = {}
+        errors: dict[str, BaseException] = {}
         for endpoint in self._candidates(errors):
             if self._is_shutdown:
                 break
             try:
                 return self._open(endpoint)
-            except AuthenticationFailed:
-                raise
-            except (Exception, gevent.Timeout) as error:
-                log.warning("control connection: %s: %s", endpoint, error)
-                errors[endpoint] = error
-                if isinstance(error, ProtocolVersionUnsupported) and self._cluster._version_is_fixed:
-                    raise
+            except (Exception, gevent.Timeout) as error:  # whatever it is, another node may be better
+                level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
+                log.log(level, "control connection: %s: %s", endpoint, error)
+                errors[str(endpoint)] = error
         told = "; ".join(f"{endpoint}: {error}" for endpoint, error in errors.items())
         raise NoHostAvailable(f"unable to connect to any of the servers: {told or 'there are none'}", errors)
 
@@ -123,7 +119,7 @@ class ControlConnection:
         cluster._settle_version(connection.version)
         return connection
 
-    def _candidates(self, errors: dict[Any, BaseException]) -> Iterator[EndPoint]:
+    def _candidates(self, errors: dict[str, BaseException]) -> Iterator[EndPoint]:
         """Known hosts that may be up, then the contact points, their names resolved anew."""
         seen = set()
         for host in self._cluster.metadata.all_hosts():
@@ -135,7 +131,7 @@ class ControlConnection:
             try:
                 found: list[EndPoint] = self._resolve(point)
             except OSError as error:
-                errors[point] = error
+                errors[str(point)] = error
                 unresolved.append(point)
                 continue
             self._cluster.endpoints_resolved = list(dict.fromkeys((*self._cluster.endpoints_resolved, *found)))
@@ -146,7 +142,7 @@ class ControlConnection:
         if points and len(unresolved) == len(points) and not self._cluster.metadata.all_hosts():
             raise UnresolvableContactPoints(
                 "none of the contact points' names could be resolved: "
-                + "; ".join(f"{point}: {errors[point]}" for point in points)
+                + "; ".join(f"{point}: {errors[str(point)]}" for point in points)
             )
 
     @staticmethod

@@ -16,7 +16,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 
 from geventcql.cython.wire import Route
-from geventcql.errors import AuthenticationFailed, ConnectionShutdown
+from geventcql.errors import AuthenticationFailed, ConnectionShutdown, NoHostAvailable
 from geventcql.host import Host
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
@@ -221,6 +221,24 @@ class HostRegistry:
                 used.append(supervisor)
         self.changed()
         return used
+
+    def wait_for_pools(self, keyspace: str | None, all_of_them: bool = False) -> None:
+        """Wait until a pool for ``keyspace`` has a connection.
+
+        :param all_of_them: wait until connecting to each host has been tried
+        :raises NoHostAvailable: no host could be connected to
+        """
+        supervisors = self.open_pools(keyspace)
+        tries = [supervisor.first_try(keyspace) for supervisor in supervisors]
+        for tried in tries if all_of_them else gevent.iwait(tries):
+            tried.wait()
+            if tried.value is True and not all_of_them:
+                return
+        if any(tried.value is True for tried in tries):
+            return
+        errors = {str(s.host): t.value for s, t in zip(supervisors, tries, strict=True)}
+        told = "; ".join(f"{host}: {error}" for host, error in errors.items())
+        raise NoHostAvailable(f"no host could be connected to: {told or 'the policies use none'}", errors)
 
     def pool(self, host: Host, keyspace: str | None) -> HostPool | None:
         """The pool for ``keyspace`` on ``host``; None if there is none (yet)."""

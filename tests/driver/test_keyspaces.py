@@ -96,7 +96,7 @@ def test_every_way_to_enter_a_keyspace(node: FakeNode, way: str) -> None:
 @pytest.mark.parametrize("name", ["gone", "a'b", 'x"; DROP KEYSPACE y', ""])
 def test_a_keyspace_that_is_not_there(node: FakeNode, name: str) -> None:
     with cluster_of(node) as cluster:
-        with pytest.raises(InvalidRequest, match="does not exist"):
+        with pytest.raises(NoHostAvailable, match="does not exist"):
             cluster.connect(name or "nothing")
         session = cluster.connect("alpha")
         with pytest.raises(InvalidRequest):
@@ -248,8 +248,10 @@ def test_a_new_keyspace_can_be_entered_and_a_dropped_one_not(node: FakeNode) -> 
         assert session.execute(WHERE).one().name == "mine"
         there.clear()
         session.execute("DROP KEYSPACE mine")
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(NoHostAvailable):
             cluster.connect("mine")
+        with pytest.raises(InvalidRequest):
+            session.set_keyspace("mine")
 
 
 def test_ddl_succeeds_though_the_keyspaces_cannot_be_read_again(node: FakeNode) -> None:
