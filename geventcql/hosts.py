@@ -135,6 +135,9 @@ class HostSupervisor:
             for pool in list(self.pools.values()):  # each on its own: one that cannot be filled keeps no other waiting
                 if pool.missing and self._backoffs[pool.keyspace].is_due():
                     self._fill(pool)
+                elif pool.missing and pool.opening:  # left alone for a while: nobody is to wait for it meanwhile
+                    pool.opening = False
+                    self._cluster._on_unreachable()
 
     def _fill(self, pool: HostPool) -> None:
         """Open what is missing, up to the first failure."""
