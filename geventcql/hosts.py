@@ -122,7 +122,8 @@ class HostSupervisor:
         return self._tried[keyspace]
 
     def _report(self, pool: HostPool) -> None:
-        self._backoffs[pool.keyspace].lost()
+        if pool.last_error is not None:  # else it was we who replaced or closed one: no fault of the host
+            self._backoffs[pool.keyspace].lost()
         self._below_size.set()
         self._cluster._registry.changed()
 

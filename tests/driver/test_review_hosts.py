@@ -50,6 +50,15 @@ def test_nobody_waits_for_a_host_that_is_left_alone(node: FakeNode) -> None:
             session.execute("SELECT ok", timeout=20)
 
 
+def test_connections_that_we_replace_are_no_losses(node: FakeNode) -> None:
+    with cluster_of(node, reconnection_policy=LATE) as cluster:
+        session = cluster.connect()
+        for _ in range(4):
+            [pool] = session.get_pools()
+            pool.replace(pool.connections[0])
+            eventually(lambda: pooled(session))
+
+
 def test_a_pool_that_cannot_be_filled_keeps_no_other_waiting() -> None:
     with FakeNode(versions=(3, 4)) as node, cluster_of(node, reconnection_policy=LATE) as cluster:
         node.on(re.compile('^USE "?bad'), Error(ErrorCode.INVALID))
