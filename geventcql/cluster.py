@@ -209,7 +209,6 @@ class Cluster:
         self._connectors = 0
         """Greenlets that wait for a Session."""
         self._thread: int | None = None
-        self._entered: set[str | None] = set()
 
     def _endpoints(self, contact_points: Any) -> Iterator[EndPoint]:
         if contact_points is NOT_SET or contact_points is None:
@@ -298,10 +297,8 @@ class Cluster:
         return None if self._protocol_version >= ProtocolVersion.V5 else keyspace
 
     def _enter_keyspace(self, keyspace: str) -> None:
-        if keyspace not in self._entered:
-            if not self._control.keyspace_exists(keyspace):
-                raise InvalidRequest(f"Keyspace '{keyspace}' does not exist")
-            self._entered.add(keyspace)
+        if not self._control.keyspace_exists(keyspace):
+            raise InvalidRequest(f"Keyspace '{keyspace}' does not exist")
         if self._protocol_version < ProtocolVersion.V5:  # its own connections
             self._registry.wait_for_pools(keyspace)
 
@@ -425,8 +422,6 @@ class Cluster:
         :param connection: where it was executed
         :returns: whether all nodes have the new schema
         """
-        if change.target == "KEYSPACE":
-            self._entered.discard(change.keyspace)
         return self._control.schema_changed(change, connection)
 
     # -- profiles, user types -------------------------------------------------------------------------------------------
@@ -481,7 +476,6 @@ class Cluster:
             if greenlet is not current:
                 greenlet.kill(block=False)
         self._thread = None
-        self._entered.clear()
 
     def __enter__(self) -> Cluster:
         return self

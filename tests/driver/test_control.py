@@ -19,7 +19,7 @@ from geventcql.errors import (
     UnresolvableContactPoints,
 )
 from geventcql.policies import ConstantReconnectionPolicy
-from tests.driver.support import cluster_of, eventually, pooled
+from tests.driver.support import cluster_of, eventually, have_keyspaces, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Rows
 
@@ -58,7 +58,7 @@ def test_the_control_connection_is_opened_anew_past_a_node_that_will_not_have_us
             by_address[lost.address].stop()
             eventually(lambda: cluster._control.connection is None)
             for node in nodes.nodes:
-                node.system.keyspaces["shop"] = {"class": "SimpleStrategy", "replication_factor": "1"}
+                have_keyspaces(node, "shop")
             session.set_keyspace("shop")
             assert cluster.get_control_connection_host() not in (lost, changed, None)
 

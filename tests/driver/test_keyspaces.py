@@ -254,6 +254,23 @@ def test_a_new_keyspace_can_be_entered_and_a_dropped_one_not(node: FakeNode) -> 
             session.set_keyspace("mine")
 
 
+def test_a_keyspace_that_somebody_else_has_dropped(node: FakeNode) -> None:
+    there = {"mine"}
+    node.on(
+        lambda r: "keyspace_name = 'mine'" in (r.text or ""),
+        lambda r, c: Rows([("keyspace_name", "text")], [(name,) for name in there]),
+    )
+    with cluster_of(node) as cluster:
+        session = cluster.connect("mine")
+        session.set_keyspace("alpha")
+        there.clear()
+        with pytest.raises(InvalidRequest):
+            session.set_keyspace("mine")
+        with pytest.raises(NoHostAvailable):
+            cluster.connect("mine")
+        assert session.keyspace == "alpha"
+
+
 def test_ddl_succeeds_though_the_keyspaces_cannot_be_read_again(node: FakeNode) -> None:
     with cluster_of(node, control_connection_timeout=0.05) as cluster:
         session = cluster.connect()

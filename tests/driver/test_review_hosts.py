@@ -12,7 +12,7 @@ import pytest
 from geventcql.auth import PlainTextAuthProvider
 from geventcql.errors import ConnectionException, ConnectionShutdown, NoHostAvailable
 from geventcql.policies import ConstantReconnectionPolicy, HostStateListener, ReconnectionPolicy
-from tests.driver.support import cluster_of, eventually, pooled
+from tests.driver.support import cluster_of, eventually, have_keyspaces, pooled
 from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Ready
 
 SOON = ConstantReconnectionPolicy(0.02)
@@ -62,9 +62,8 @@ def test_connections_that_we_replace_are_no_losses(node: FakeNode) -> None:
 def test_a_pool_that_cannot_be_filled_keeps_no_other_waiting() -> None:
     with FakeNode(versions=(3, 4)) as node, cluster_of(node, reconnection_policy=LATE) as cluster:
         node.on(re.compile('^USE "?bad'), Error(ErrorCode.INVALID))
-        cluster._entered = {"bad", "good"}
+        have_keyspaces(node, "bad", "good")
         session = cluster.connect()
-        cluster._entered = {"bad", "good"}
         with pytest.raises(NoHostAvailable):
             session.set_keyspace("bad")
         session.set_keyspace("good")
