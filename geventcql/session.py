@@ -206,7 +206,8 @@ class Session(SessionSettings):
         """Have the server parse a statement, to be executed any number of times; waits.
 
         :param query: CQL with ``?`` or ``:name`` for the values
-        :param custom_payload: sent along with PREPARE, and with each execution
+        :param custom_payload: sent along with PREPARE; the statement's own ``custom_payload``, which goes with each
+            execution, is what the server answered with
         :param keyspace: the keyspace of unqualified names (protocol v5); the Session's if left out
         """
         self._check_wait()
@@ -223,7 +224,7 @@ class Session(SessionSettings):
             raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {text!r}")
         named, version = resolved.options.keyspace, resolved.options.version  # as they were when it was sent
         prepared = PreparedStatement.from_response(message, text, named, version)
-        prepared.custom_payload = dict(custom_payload) if custom_payload else None  # type: ignore[arg-type]
+        prepared.custom_payload = message.custom_payload  # type: ignore[assignment]
         return prepared
 
     def _run(self, execution: Execution) -> Any:
