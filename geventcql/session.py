@@ -6,6 +6,7 @@ in the calling greenlet and wait only where they say so.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -348,18 +349,22 @@ class Session(SessionSettings):
         return [p for s in self.cluster._registry.supervisors() for p in s.pools.values()]
 
     def get_pool_state(self) -> dict[Any, dict[str, Any]]:
-        """For each host: open connections, requests in flight and orphaned, bytes unsent, and the last error."""
-        return {
-            pool.host: {
-                "open_count": len(pool.connections),
-                "in_flights": [c.in_flight for c in pool.connections],
-                "orphaned": [c.orphaned for c in pool.connections],
-                "unsent_bytes": [c.unsent_bytes for c in pool.connections],
-                "last_error": pool.last_error,
-                "shutdown": pool.is_shutdown,
+        """For each host, over all its pools: open connections, requests in flight and orphaned, bytes unsent, and the last
+        error.
+        """
+        states = {}
+        for host, pools in itertools.groupby(self.get_pools(), key=lambda pool: pool.host):
+            of_host = list(pools)
+            connections = [connection for pool in of_host for connection in pool.connections]
+            states[host] = {
+                "open_count": len(connections),
+                "in_flights": [c.in_flight for c in connections],
+                "orphaned": [c.orphaned for c in connections],
+                "unsent_bytes": [c.unsent_bytes for c in connections],
+                "last_error": next((pool.last_error for pool in of_host if pool.last_error is not None), None),
+                "shutdown": all(pool.is_shutdown for pool in of_host),
             }
-            for pool in self.get_pools()
-        }
+        return states
 
     def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run ``fn(*args, **kwargs)`` in a greenlet of the driver's, which ends with the Cluster."""

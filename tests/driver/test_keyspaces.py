@@ -254,6 +254,19 @@ def test_a_new_keyspace_can_be_entered_and_a_dropped_one_not(node: FakeNode) -> 
             session.set_keyspace("mine")
 
 
+def test_the_state_of_all_pools_of_a_host(node: FakeNode) -> None:
+    node.on("SELECT slow")
+    with cluster_of(node) as cluster:
+        without, within = cluster.connect(), cluster.connect("alpha")
+        future = without.execute_async("SELECT slow")
+        [state] = within.get_pool_state().values()
+        assert state["open_count"] == len(state["in_flights"]) == len(within.get_pools())
+        assert sum(state["in_flights"]) == 1 and state["last_error"] is None and not state["shutdown"]
+        future._execution.cancel()
+        [state] = within.get_pool_state().values()
+        assert sum(state["orphaned"]) == 1 and len(state["orphaned"]) == len(state["unsent_bytes"])
+
+
 def test_a_keyspace_that_somebody_else_has_dropped(node: FakeNode) -> None:
     there = {"mine"}
     node.on(
