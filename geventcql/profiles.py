@@ -12,12 +12,11 @@ from typing import Any
 from weakref import WeakSet
 
 from geventcql.policies import (
-    DCAwareRoundRobinPolicy,
     LoadBalancingPolicy,
     NoSpeculativeExecutionPolicy,
     RetryPolicy,
     SpeculativeExecutionPolicy,
-    TokenAwarePolicy,
+    default_lbp_factory,
 )
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.rows import named_tuple_factory
@@ -41,11 +40,6 @@ class _DefaultProfile:
 
 EXEC_PROFILE_DEFAULT: Any = _DefaultProfile()
 """The key of the profile that requests have unless they name another."""
-
-
-def default_lbp_factory() -> LoadBalancingPolicy:
-    """The policy of a Cluster that is given none: token-aware over the local data centre's hosts in turn."""
-    return TokenAwarePolicy(DCAwareRoundRobinPolicy())
 
 
 class ExecutionProfile:
