@@ -32,6 +32,7 @@ from geventcql.metadata import KeyspaceMetadata
 from geventcql.net.connection import Connection
 from geventcql.net.opening import open_negotiated
 from geventcql.net.transport import resolve
+from geventcql.options import connection_settings, contact_endpoints
 from geventcql.protocol import requests
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.protocol.responses import SchemaChange
@@ -110,7 +111,7 @@ class ControlConnection:
     def _open(self, endpoint: EndPoint) -> Connection:
         cluster = self._cluster
         connection = open_negotiated(
-            endpoint, cluster._protocol_version, cluster._connection_settings, cluster._version_is_fixed
+            endpoint, cluster._protocol_version, connection_settings(cluster), cluster._version_is_fixed
         )
         self._refresh(connection)
         if self._is_shutdown:
@@ -126,7 +127,7 @@ class ControlConnection:
             seen.add(host.endpoint)
             yield host.endpoint
         unresolved = []
-        points = self._cluster._contact_endpoints
+        points = contact_endpoints(self._cluster)
         for point in points:
             try:
                 found: list[EndPoint] = self._resolve(point)

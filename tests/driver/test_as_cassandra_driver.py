@@ -66,3 +66,29 @@ def test_a_keyspace_that_is_missing(child: Child) -> None:
         theirs = child.run(node.port, CONNECT.format(keyspace="nope"), 4, connect=False)
         ours = refused(node, "nope", protocol_version=4)
     assert ours[0] == theirs[0] and list(ours[1]) == [f"{address}:{node.port}" for address in theirs[1]]
+
+
+SIMPLE = [
+    "application_name", "application_version", "allow_beta_protocol_version", "auth_provider", "cloud",
+    "column_encryption_policy", "connect_timeout", "contact_points", "control_connection_timeout", "cql_version",
+    "idle_heartbeat_interval", "idle_heartbeat_timeout", "max_schema_agreement_wait", "metrics_enabled",
+    "monitor_reporting_enabled", "monitor_reporting_interval", "no_compact", "port", "prepare_on_all_hosts",
+    "reprepare_on_up", "schema_event_refresh_window", "schema_metadata_enabled", "sockopts", "ssl_context", "ssl_options",
+    "status_event_refresh_window", "token_metadata_enabled", "topology_event_refresh_window",
+]  # fmt: skip
+OBJECTS = [
+    "address_translator", "default_retry_policy", "load_balancing_policy", "reconnection_policy", "timestamp_generator",
+]  # fmt: skip
+
+
+def test_attributes_and_their_defaults(child: Child) -> None:
+    code = f"""
+from cassandra.cluster import Cluster
+cluster = Cluster()
+result = {{name: getattr(cluster, name) for name in {SIMPLE}}}, [type(getattr(cluster, name)).__name__ for name in {OBJECTS}]
+cluster.shutdown()
+"""
+    simple, objects = child.run(1, code, connect=False)
+    cluster = Cluster()
+    assert {name: getattr(cluster, name) for name in SIMPLE} == simple
+    assert [type(getattr(cluster, name)).__name__ for name in OBJECTS] == objects
