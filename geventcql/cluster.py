@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import gevent
 from gevent.event import AsyncResult
@@ -210,7 +211,10 @@ class Cluster(ClusterOptions):
         self.resolver = Resolver()
         self.metadata = Metadata()
         self.is_shutdown = False
-        self.sessions: set[Session] = set()
+        self.sessions: WeakSet[Session] = WeakSet()
+        """Those that are open. Whoever wants one has to hold it, as in cassandra-driver."""
+        self._waiting: set[Session] = set()
+        """Those that may have requests waiting for room, which they have to live for."""
         self.endpoints_resolved: list[EndPoint] = []
         """The contact points, their names resolved; set by the first connect."""
         self._user_types: dict[tuple[str, str], type] = {}
@@ -378,13 +382,15 @@ class Cluster(ClusterOptions):
 
     def _on_room(self) -> None:
         """Some connection may take requests again; in readers and in the hub."""
-        for session in self.sessions:
+        for session in tuple(self._waiting):
             if session._admission:
                 session._admission.admit()
+            if not session._admission:
+                self._waiting.discard(session)
 
     def _on_unreachable(self) -> None:
         """A host could not be connected to; in its supervisor."""
-        for session in self.sessions:
+        for session in tuple(self._waiting):
             session._admission.give_up()
 
     def _on_suspect(self, connection: Connection) -> None:
@@ -449,6 +455,7 @@ class Cluster(ClusterOptions):
         connecting, self._connecting = self._connecting, None
         for session in list(self.sessions):
             session.shutdown()
+        self._waiting.clear()
         self._heartbeat.stop()
         self._registry.shutdown()
         self._control.shutdown()
