@@ -30,7 +30,7 @@ class Router:
     def pool_of(self, host: Any, resolved: Resolved) -> HostPool | None:
         """The pool that a request may use on ``host``, or may wait for; None if there is none."""
         self._session.cluster._waiting.add(self._session)
-        return self._registry.pool(host, resolved.pool_keyspace)
+        return self._registry.usable_pool(host, resolved.pool_keyspace)
 
     def route(self, resolved: Resolved) -> Route:
         """Where the plans of a built-in policy begin for certain: at the only host that there is, or at the first local

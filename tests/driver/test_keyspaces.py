@@ -267,6 +267,31 @@ def test_the_state_of_all_pools_of_a_host(node: FakeNode) -> None:
         assert sum(state["orphaned"]) == 1 and len(state["orphaned"]) == len(state["unsent_bytes"])
 
 
+def test_pools_of_keyspaces_that_nobody_is_in_are_closed(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    if node.versions[0] >= 5:
+        pytest.skip("there are no connections for keyspaces on v5")
+    monkeypatch.setattr("geventcql.hosts.IDLE", 0.02)
+    node.on("SELECT slow", Rows([("v", "int")], [(1,)]).after(0.2))
+    with cluster_of(node) as cluster:
+        session = cluster.connect("alpha")
+        in_alpha = session.prepare(WHERE)
+        other = cluster.connect("beta")
+        eventually(lambda: len(node.connections) == 4)
+        session.set_keyspace("Quoted")
+        eventually(lambda: {pool.keyspace for pool in session.get_pools()} == {None, "beta", "Quoted"})
+        eventually(lambda: len(node.connections) == 4)
+        slow = other.execute_async("SELECT slow")
+        other.set_keyspace("Quoted")
+        assert slow.result().one().v == 1  # its pool was kept for it
+        eventually(lambda: {pool.keyspace for pool in session.get_pools()} == {None, "Quoted"})
+        assert session.execute(in_alpha).one().name == "alpha"  # opened again for it
+        assert session.execute(WHERE).one().name == "Quoted"
+        other.keyspace = session.keyspace = None
+        eventually(lambda: {pool.keyspace for pool in session.get_pools()} == {None})
+        gevent.sleep(0.1)
+        assert session.execute(WHERE).one().name is None
+
+
 def test_a_keyspace_that_somebody_else_has_dropped(node: FakeNode) -> None:
     there = {"mine"}
     node.on(
