@@ -7,7 +7,7 @@ caller that is killed harms nobody else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -151,6 +151,9 @@ class Cluster(ClusterOptions):
         connections_per_host: int = 1,
     ) -> None:
         self._set_up()
+        given_points = None if contact_points is NOT_SET else contact_points
+        if isinstance(given_points, Iterator):
+            given_points = list(given_points)  # it is looked at more than once
         self.port = int(port)
         self.compression = compression
         self.auth_provider = auth_provider
@@ -179,7 +182,7 @@ class Cluster(ClusterOptions):
         self.monitor_reporting_interval = monitor_reporting_interval
         self.client_id = client_id
         for name, value in (
-            ("contact_points", None if contact_points is NOT_SET else contact_points),
+            ("contact_points", given_points),
             ("reconnection_policy", reconnection_policy),
             ("conviction_policy_factory", conviction_policy_factory),
             ("connection_class", connection_class),
@@ -261,10 +264,11 @@ class Cluster(ClusterOptions):
             if self._connecting is not connecting:
                 raise DriverException("the Cluster was shut down while it connected")
             self.sessions.add(session)
+            self._gave_session = True
             return session
         finally:
             self._connectors -= 1
-            if not self.sessions and not self._connectors and self._connecting is connecting:
+            if not self._gave_session and not self._connectors and self._connecting is connecting:
                 self._stop()  # a Cluster that nobody got a Session of leaves nothing behind; connect may be tried again
 
     def _begin(self) -> None:
@@ -279,6 +283,7 @@ class Cluster(ClusterOptions):
             self._scheduler, self._all_connections, self.idle_heartbeat_interval, self.idle_heartbeat_timeout,
             on_suspect=self._on_suspect,
         )
+        self._gave_session = False
         self._connecting = AsyncResult()
         self._greenlets.spawn(self._connect, self._connecting)
 

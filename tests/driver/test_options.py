@@ -40,6 +40,12 @@ def test_a_port_as_text(node: FakeNode) -> None:
         Cluster(port="cql")  # type: ignore[arg-type]
 
 
+def test_points_of_any_iterable(node: FakeNode) -> None:
+    for points in ({node.host}, (point for point in [node.host]), iter([(node.host, node.port)])):
+        with Cluster(points, port=node.port) as cluster:
+            cluster.connect()
+
+
 def test_points_that_are_none() -> None:
     with pytest.raises(ValueError, match="None"):
         Cluster(["127.0.0.1", None])

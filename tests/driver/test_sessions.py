@@ -89,11 +89,12 @@ def test_a_request_of_a_dropped_session_of_connect_is_answered(node: FakeNode) -
     eventually(lambda: gc.collect() >= 0 and not node.connections)
 
 
-def test_a_connect_that_fails_leaves_other_sessions_alone(node: FakeNode) -> None:
+def test_a_connect_that_fails_leaves_what_is_in_flight_alone(node: FakeNode) -> None:
     with Cluster([node.host], port=node.port) as cluster:
         node.on(TEXT, GOOD.after(0.1))
-        future = cluster.connect().execute_async(TEXT)
-        gc.collect()
+        session = cluster.connect()
+        future = session.execute_async(TEXT)
+        session.shutdown()
         assert isinstance(outcome(cluster.connect, "nope"), NoHostAvailable)
         assert future.result().one().v == 1
         assert node.count(Opcode.STARTUP) == 2 and not pooled(cluster.connect())[0].closed
