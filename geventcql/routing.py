@@ -29,7 +29,6 @@ class Router:
 
     def pool_of(self, host: Any, resolved: Resolved) -> HostPool | None:
         """The pool that a request may use on ``host``, or may wait for; None if there is none."""
-        self._session.cluster._waiting.add(self._session)
         return self._registry.usable_pool(host, resolved.pool_keyspace)
 
     def route(self, resolved: Resolved) -> Route:
@@ -66,7 +65,10 @@ class Router:
     def plan(self, execution: Execution) -> Iterator[Any]:
         """The hosts to try, in order, as the profile's policy says."""
         if execution.only_host is not None:
-            return iter((execution.only_host,))
-        resolved = execution.resolved
-        statement = resolved.policy_statement(execution.values)
-        return iter(resolved.policy.make_query_plan(resolved.routing_keyspace, statement))
+            yield execution.only_host
+        else:
+            resolved = execution.resolved
+            statement = resolved.policy_statement(execution.values)
+            yield from resolved.policy.make_query_plan(resolved.routing_keyspace, statement)
+        # None had room, so the request is about to wait. Not sooner: the policy may have let others run.
+        self._session.cluster._waiting.add(self._session)

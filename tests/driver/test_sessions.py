@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
 import geventcql
 from geventcql.cluster import Cluster
 from geventcql.errors import NoHostAvailable
+from geventcql.policies import RoundRobinPolicy
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, outcome, pooled
 from tests.support.fakenode import FakeNode, Opcode, Rows
 
@@ -64,6 +66,32 @@ def test_a_session_lives_for_its_requests_that_wait(node: FakeNode) -> None:
 
         in_hub(send)
         eventually(lambda: done == [None])
+
+
+def test_a_request_that_waits_is_woken_though_its_policy_let_others_run(node: FakeNode) -> None:
+    planning, planned, quick, slow = Event(), Event(), Event(), Event()
+
+    class Pausing(RoundRobinPolicy):
+        def make_query_plan(self, *args: Any) -> Iterator[Any]:
+            yield from super().make_query_plan(*args)
+            planning.set()
+            planned.wait()
+
+    node.on("SELECT quick", GOOD.when(quick))
+    node.on(TEXT, GOOD.when(slow))
+    with cluster_of(node, load_balancing_policy=Pausing(), max_requests_in_flight=1) as cluster:
+        session = cluster.connect()
+        other = cluster.connect()
+        first = session.execute_async("SELECT quick")
+        waiting = gevent.spawn(session.execute, "SELECT quick")
+        planning.wait()
+        quick.set()
+        first.result()
+        second = other.execute_async(TEXT)  # the only place is taken again
+        planned.set()
+        eventually(lambda: len(session._admission) == 1)
+        slow.set()
+        assert second.result().one().v == waiting.get(timeout=5).one().v == 1
 
 
 def test_dropping_the_session_of_connect_closes_everything(node: FakeNode) -> None:
