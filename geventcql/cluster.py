@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import gevent
 from gevent.event import AsyncResult
@@ -25,31 +26,28 @@ from geventcql.errors import (
     WrongHubError,
 )
 from geventcql.execution import Execution
-from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Host
+from geventcql.host import DefaultEndPointFactory, EndPoint, Host
 from geventcql.hosts import HostRegistry
-from geventcql.metadata import Metadata, protect_name
+from geventcql.metadata import Metadata
 from geventcql.net.connection import Connection
 from geventcql.net.heartbeat import Heartbeat
-from geventcql.net.opening import ConnectionSettings, open_connection
+from geventcql.net.opening import open_in_keyspace
 from geventcql.net.scheduler import Scheduler
 from geventcql.net.transport import Resolver
-from geventcql.options import connection_settings, initial_profiles, unsupported
+from geventcql.options import ClusterOptions, check, connection_settings, initial_profiles
 from geventcql.policies import (
     AddressTranslator,
-    ExponentialReconnectionPolicy,
     HostDistance,
-    IdentityTranslator,
     LoadBalancingPolicy,
     ReconnectionPolicy,
     RetryPolicy,
-    SimpleConvictionPolicy,
 )
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile, ProfileManager, default_lbp_factory
-from geventcql.protocol import requests
-from geventcql.protocol.constants import ConsistencyLevel, ProtocolVersion
-from geventcql.protocol.responses import SchemaChange, SetKeyspace
+from geventcql.protocol.constants import ProtocolVersion
+from geventcql.protocol.responses import SchemaChange
 from geventcql.response import ResponseFuture, ResultSet
 from geventcql.session import Session
+from geventcql.timestamps import MonotonicTimestampGenerator
 from geventcql.waiting import thread_id
 
 __all__ = [
@@ -72,11 +70,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Cluster:
+class Cluster(ClusterOptions):
     """The configuration of, and the connections to, one Cassandra or ScyllaDB cluster (``cassandra.cluster.Cluster``).
 
     The arguments and their defaults are cassandra-driver's, save for ``compression`` (off). Those that are not listed here
-    configure what geventcql does otherwise (no threads) or not yet, and are accepted for familiarity.
+    configure what geventcql does otherwise (no threads) or not yet, and are accepted for familiarity. Each is an attribute
+    of the same name, too, which may be set until the Cluster connects; what connections are made with, such as
+    ``auth_provider``, counts for those that are opened from then on.
 
     :param contact_points: addresses or names of nodes, ``(address, port)`` pairs or EndPoints; those that answer tell of the
         others
@@ -101,9 +101,6 @@ class Cluster:
     :param max_requests_waiting: per Session, for a connection with room; one more raises Busy
     :param connections_per_host: how many
     """
-
-    metrics: Any = None
-    connect_to_remote_hosts = True
 
     def __init__(
         self,
@@ -153,55 +150,76 @@ class Cluster:
         max_requests_waiting: int = 65_536,
         connections_per_host: int = 1,
     ) -> None:
-        unsupported(cloud=cloud, column_encryption_policy=column_encryption_policy, metrics_enabled=metrics_enabled)
-        self.port = port
-        self.contact_points = contact_points
+        self._set_up()
+        given_points = None if contact_points is NOT_SET else contact_points
+        if isinstance(given_points, Iterator):
+            given_points = list(given_points)  # it is looked at more than once
+        self.port = int(port)
+        self.compression = compression
         self.auth_provider = auth_provider
-        self.reconnection_policy = reconnection_policy or ExponentialReconnectionPolicy(1.0, 600.0)
-        self.conviction_policy_factory = conviction_policy_factory or SimpleConvictionPolicy
-        self.connect_timeout = connect_timeout
-        self.control_connection_timeout = control_connection_timeout
+        self.metrics_enabled = metrics_enabled
+        self.ssl_options = ssl_options
+        self.sockopts = sockopts
+        self.cql_version = cql_version
+        self.executor_threads = executor_threads
         self.max_schema_agreement_wait = max_schema_agreement_wait
+        self.control_connection_timeout = control_connection_timeout
+        self.idle_heartbeat_interval = idle_heartbeat_interval
+        self.idle_heartbeat_timeout = idle_heartbeat_timeout
+        self.schema_event_refresh_window = schema_event_refresh_window
+        self.topology_event_refresh_window = topology_event_refresh_window
+        self.status_event_refresh_window = status_event_refresh_window
+        self.connect_timeout = connect_timeout
         self.schema_metadata_enabled = schema_metadata_enabled
         self.token_metadata_enabled = token_metadata_enabled
-        self.address_translator = address_translator or IdentityTranslator()
-        self.endpoint_factory = (endpoint_factory or DefaultEndPointFactory(port=port)).configure(self)
-        self.timestamp_generator = timestamp_generator
-        self.application_name = application_name
-        self.application_version = application_version
+        self.prepare_on_all_hosts = prepare_on_all_hosts
+        self.reprepare_on_up = reprepare_on_up
+        self.allow_beta_protocol_version = allow_beta_protocol_version
+        self.timestamp_generator = timestamp_generator or MonotonicTimestampGenerator()
+        self.no_compact = no_compact
+        self.ssl_context = ssl_context
+        self.monitor_reporting_enabled = monitor_reporting_enabled
+        self.monitor_reporting_interval = monitor_reporting_interval
+        self.client_id = client_id
+        for name, value in (
+            ("contact_points", given_points),
+            ("reconnection_policy", reconnection_policy),
+            ("conviction_policy_factory", conviction_policy_factory),
+            ("connection_class", connection_class),
+            ("protocol_version", None if protocol_version is NOT_SET else protocol_version),
+            ("address_translator", address_translator),
+            ("application_name", application_name),
+            ("application_version", application_version),
+            ("cloud", cloud),
+            ("column_encryption_policy", column_encryption_policy),
+        ):
+            if value is not None:  # else it is the class's
+                setattr(self, name, value)
+        self._version_is_fixed = protocol_version is not NOT_SET
+        self.endpoint_factory = (endpoint_factory or DefaultEndPointFactory(port=self.port)).configure(self)
+        self.profile_manager = initial_profiles(
+            type(self), load_balancing_policy, default_retry_policy, execution_profiles
+        )
+        self._has_profiles = bool(execution_profiles)
+        if max_requests_waiting < 0 or connections_per_host < 1:
+            raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
+        self._max_in_flight = max_requests_in_flight
+        self._max_waiting = max_requests_waiting
+        self._pool_size = connections_per_host
+        check(self)
+        self._protocol_version = self.protocol_version
+
+    def _set_up(self) -> None:
+        """The state of a Cluster that has not been connected."""
         self.resolver = Resolver()
         self.metadata = Metadata()
         self.is_shutdown = False
-        self.sessions: set[Session] = set()
+        self.sessions: WeakSet[Session] = WeakSet()
+        """Those that are open. Whoever wants one has to hold it, as in cassandra-driver."""
+        self._waiting: set[Session] = set()
+        """Those that may have requests waiting for room, which they have to live for."""
         self.endpoints_resolved: list[EndPoint] = []
         """The contact points, their names resolved; set by the first connect."""
-        self.profile_manager: ProfileManager = initial_profiles(
-            load_balancing_policy, default_retry_policy, execution_profiles
-        )
-        self._contact_endpoints = list(self._endpoints(contact_points))
-        self._version_is_fixed = protocol_version is not NOT_SET
-        self._protocol_version: int = ProtocolVersion.MAX_SUPPORTED if protocol_version is NOT_SET else protocol_version
-        if self._protocol_version not in ProtocolVersion.SUPPORTED_VERSIONS:
-            raise ValueError(
-                f"protocol_version must be one of {ProtocolVersion.SUPPORTED_VERSIONS}, not {protocol_version!r}"
-            )
-        self._connection_settings: ConnectionSettings = connection_settings(
-            compression=compression,
-            auth_provider=auth_provider,
-            ssl_context=ssl_context,
-            ssl_options=ssl_options,
-            sockopts=sockopts,
-            connect_timeout=connect_timeout,
-            cql_version=cql_version,
-            no_compact=no_compact,
-            application=(application_name, application_version, client_id),
-            max_in_flight=max_requests_in_flight,
-        )
-        if max_requests_waiting < 0 or connections_per_host < 1:
-            raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
-        self._max_waiting = max_requests_waiting
-        self._pool_size = connections_per_host
-        self._heartbeat_times = (idle_heartbeat_interval, idle_heartbeat_timeout)
         self._user_types: dict[tuple[str, str], type] = {}
         self._decoders = DecoderCache(self._user_types)
         self._listeners: list[Any] = []
@@ -209,20 +227,6 @@ class Cluster:
         self._connectors = 0
         """Greenlets that wait for a Session."""
         self._thread: int | None = None
-        self._entered: set[str | None] = set()
-
-    def _endpoints(self, contact_points: Any) -> Iterator[EndPoint]:
-        if contact_points is NOT_SET or contact_points is None:
-            contact_points = ["127.0.0.1"]
-        if isinstance(contact_points, str):
-            raise TypeError("contact_points must be a list of addresses, not one string")
-        for point in contact_points:
-            if isinstance(point, EndPoint):
-                yield point
-            elif isinstance(point, tuple):
-                yield DefaultEndPoint(*point)
-            else:
-                yield DefaultEndPoint(str(point), self.port)
 
     # -- connecting ---------------------------------------------------------------------------------------------------
 
@@ -231,9 +235,9 @@ class Cluster:
 
         :param keyspace: where its unqualified names are
         :param wait_for_all_pools: wait until connecting to each host has been tried, not just for the first that answers
-        :raises NoHostAvailable: nobody answered; its ``errors`` say why
-        :raises AuthenticationFailed: the credentials were refused
-        :raises InvalidRequest: there is no such keyspace
+        :raises NoHostAvailable: no node could be used; its ``errors`` say why, by 'address:port': nobody listens there, the
+            credentials were refused, the protocol version is not spoken, there is no such keyspace
+        :raises UnresolvableContactPoints: no contact point's name is known
         :raises UserTypeDoesNotExist: a class was registered for a type that is not there
         """
         return self._connect_session(Session, keyspace, wait_for_all_pools)
@@ -250,31 +254,36 @@ class Cluster:
         self._connectors += 1
         try:
             connecting.get()
-            self._wait_for_pools(self._pool_keyspace(None), wait_for_all_pools)
+            self._registry.wait_for_pools(self._pool_keyspace(None), wait_for_all_pools)
             session = session_class(self)
             if keyspace is not None:
-                self._enter_keyspace(keyspace)
+                self._enter_first(keyspace)
                 session.keyspace = keyspace
             for (type_keyspace, user_type), klass in list(self._user_types.items()):
                 session.user_type_registered(type_keyspace, user_type, klass)
             if self._connecting is not connecting:
                 raise DriverException("the Cluster was shut down while it connected")
             self.sessions.add(session)
+            self._gave_session = True
             return session
         finally:
             self._connectors -= 1
-            if not self.sessions and not self._connectors and self._connecting is connecting:
+            if not self._gave_session and not self._connectors and self._connecting is connecting:
                 self._stop()  # a Cluster that nobody got a Session of leaves nothing behind; connect may be tried again
 
     def _begin(self) -> None:
+        check(self)
+        self._protocol_version = self.protocol_version
         self._thread = thread_id()
         self._scheduler = Scheduler.for_hub()
         self._greenlets = Group()
         self._registry = HostRegistry(self)
         self._control = ControlConnection(self, self.control_connection_timeout)
         self._heartbeat = Heartbeat(
-            self._scheduler, self._all_connections, *self._heartbeat_times, on_suspect=self._on_suspect
+            self._scheduler, self._all_connections, self.idle_heartbeat_interval, self.idle_heartbeat_timeout,
+            on_suspect=self._on_suspect,
         )
+        self._gave_session = False
         self._connecting = AsyncResult()
         self._greenlets.spawn(self._connect, self._connecting)
 
@@ -293,57 +302,34 @@ class Cluster:
         else:
             done.set(True)
 
-    def _wait_for_pools(self, keyspace: str | None, all_of_them: bool = False) -> None:
-        supervisors = self._registry.open_pools(keyspace)
-        tries = [supervisor.first_try(keyspace) for supervisor in supervisors]
-        for tried in tries if all_of_them else gevent.iwait(tries):
-            tried.wait()
-            if tried.value is True and not all_of_them:
-                return
-        if any(tried.value is True for tried in tries):
-            return
-        errors = {s.host: t.value for s, t in zip(supervisors, tries, strict=True)}
-        told = "; ".join(f"{host}: {error}" for host, error in errors.items())
-        raise NoHostAvailable(f"no host could be connected to: {told or 'the policies use none'}", errors)
-
     def _pool_keyspace(self, keyspace: str | None) -> str | None:
         """The keyspace that pools are kept for: none on v5, where each request names its own."""
         return None if self._protocol_version >= ProtocolVersion.V5 else keyspace
 
     def _enter_keyspace(self, keyspace: str) -> None:
-        if keyspace not in self._entered:
-            if not self._control.keyspace_exists(keyspace):
-                raise InvalidRequest(f"Keyspace '{keyspace}' does not exist")
-            self._entered.add(keyspace)
+        if not self._control.keyspace_exists(keyspace):
+            raise InvalidRequest(f"Keyspace '{keyspace}' does not exist")
         if self._protocol_version < ProtocolVersion.V5:  # its own connections
-            self._wait_for_pools(keyspace)
+            self._registry.wait_for_pools(keyspace)
+
+    def _enter_first(self, keyspace: str) -> None:
+        """Enter the keyspace that a Session is to begin in."""
+        try:
+            self._enter_keyspace(keyspace)
+        except InvalidRequest as error:  # as in cassandra-driver, where no connection can be opened then
+            raise NoHostAvailable(
+                f"unable to connect to any servers using keyspace {keyspace!r}: {error}",
+                {str(host): error for host in self.metadata.all_hosts()},
+            ) from error
 
     def _settle_version(self, version: int) -> None:
         """The first server that answered speaks ``version``: all connections do."""
-        self._protocol_version = version
+        self.protocol_version = self._protocol_version = version
         self._version_is_fixed = True
-
-    @property
-    def protocol_version(self) -> int:
-        """The protocol version in use, or to be tried first."""
-        return self._protocol_version
 
     def _open_pooled(self, host: Host, keyspace: str | None) -> Connection:
         """Open a connection for a pool; in a supervisor."""
-        connection = open_connection(host.endpoint, self._protocol_version, self._connection_settings)
-        if keyspace is not None:
-            try:
-                parts = requests.query_parts(
-                    connection.version, f"USE {protect_name(keyspace)}", ConsistencyLevel.ONE
-                )
-                message = connection.call(parts.opcode, parts.body(), self.connect_timeout)
-                if not isinstance(message, SetKeyspace):
-                    raise DriverException(f"{host} answered USE with {type(message).__name__}")
-                connection.keyspace = keyspace
-            except BaseException:
-                connection.close()
-                raise
-        return connection
+        return open_in_keyspace(host.endpoint, self._protocol_version, connection_settings(self), keyspace)
 
     # -- hosts --------------------------------------------------------------------------------------------------------
 
@@ -401,13 +387,15 @@ class Cluster:
 
     def _on_room(self) -> None:
         """Some connection may take requests again; in readers and in the hub."""
-        for session in self.sessions:
+        for session in tuple(self._waiting):
             if session._admission:
                 session._admission.admit()
+            if not session._admission:
+                self._waiting.discard(session)
 
     def _on_unreachable(self) -> None:
         """A host could not be connected to; in its supervisor."""
-        for session in self.sessions:
+        for session in tuple(self._waiting):
             session._admission.give_up()
 
     def _on_suspect(self, connection: Connection) -> None:
@@ -428,8 +416,6 @@ class Cluster:
         :param connection: where it was executed
         :returns: whether all nodes have the new schema
         """
-        if change.target == "KEYSPACE":
-            self._entered.discard(change.keyspace)
         return self._control.schema_changed(change, connection)
 
     # -- profiles, user types -------------------------------------------------------------------------------------------
@@ -444,7 +430,7 @@ class Cluster:
         if self._connecting is not None and self._connecting.successful():
             profile.load_balancing_policy.populate(self, self.metadata.all_hosts())
             with gevent.Timeout(pool_wait_timeout, False):
-                self._wait_for_pools(self._pool_keyspace(None), all_of_them=True)
+                self._registry.wait_for_pools(self._pool_keyspace(None), all_of_them=True)
 
     def register_user_type(self, keyspace: str, user_type: str, klass: type) -> None:
         """Have values of a user type read as instances of ``klass``, made with the fields as keyword arguments; and
@@ -474,6 +460,7 @@ class Cluster:
         connecting, self._connecting = self._connecting, None
         for session in list(self.sessions):
             session.shutdown()
+        self._waiting.clear()
         self._heartbeat.stop()
         self._registry.shutdown()
         self._control.shutdown()
@@ -484,7 +471,6 @@ class Cluster:
             if greenlet is not current:
                 greenlet.kill(block=False)
         self._thread = None
-        self._entered.clear()
 
     def __enter__(self) -> Cluster:
         return self

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from typing import Any
+
+import gevent
 
 from geventcql.cluster import Cluster
 from geventcql.profiles import NOT_SET
@@ -19,21 +23,30 @@ class _OwningSession(Session):
         self.cluster.shutdown()
 
 
+def _dropped(cluster: Cluster, loop: Any, pid: int) -> None:
+    """Nobody holds the Session any more. The collector may find out anywhere; the hub is where to close the connections."""
+    if not cluster.is_shutdown and os.getpid() == pid:  # a fork's child leaves its parent's alone
+        loop.run_callback_threadsafe(cluster.shutdown)
+
+
 def connect(contact_points: Any = NOT_SET, keyspace: str | None = None, **options: Any) -> Session:
     """Connect and give a Session, whose Cluster is made, owned and shut down behind it; waits.
 
+    Whoever drops the Session without having shut it down closes everything, too, as soon as nothing is under way.
     A context manager: ``with geventcql.connect(["10.0.0.1"], "shop") as session: ...``
 
     :param contact_points: addresses or names of nodes; one may be given as a string; 127.0.0.1 by default
     :param keyspace: where unqualified names are
     :param options: further arguments of :class:`~geventcql.cluster.Cluster`
-    :raises NoHostAvailable: nobody answered
+    :raises NoHostAvailable: no node could be used; see :meth:`geventcql.cluster.Cluster.connect`
     """
     if isinstance(contact_points, str):
         contact_points = [contact_points]
     cluster = Cluster(contact_points, **options)
     try:
-        return cluster._connect_session(_OwningSession, keyspace, wait_for_all_pools=False)
+        session = cluster._connect_session(_OwningSession, keyspace, wait_for_all_pools=False)
+        weakref.finalize(session, _dropped, cluster, gevent.get_hub().loop, os.getpid()).atexit = False
+        return session
     except BaseException:
         cluster.shutdown()
         raise

@@ -24,7 +24,6 @@ from geventcql.errors import (
     ErrorMessage,
     InvalidRequestException,
     NoHostAvailable,
-    ProtocolVersionUnsupported,
     UnresolvableContactPoints,
     UserTypeDoesNotExist,
 )
@@ -33,6 +32,7 @@ from geventcql.metadata import KeyspaceMetadata
 from geventcql.net.connection import Connection
 from geventcql.net.opening import open_negotiated
 from geventcql.net.transport import resolve
+from geventcql.options import connection_settings, contact_endpoints
 from geventcql.protocol import requests
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.protocol.responses import SchemaChange
@@ -85,8 +85,8 @@ class ControlConnection:
     def connect(self) -> Connection:
         """The open connection, opened if there is none; waits.
 
-        :raises NoHostAvailable: nobody answered; its ``errors`` say why, by end point
-        :raises AuthenticationFailed: the first one that answered refused the credentials
+        :raises NoHostAvailable: nobody could be used; its ``errors`` say why, by end point as text
+        :raises UnresolvableContactPoints: no contact point's name is known
         """
         with self._opening:
             connection = self.connection
@@ -95,26 +95,23 @@ class ControlConnection:
             return connection
 
     def _open_any(self) -> Connection:
-        errors: dict[Any, BaseException] = {}
+        errors: dict[str, BaseException] = {}
         for endpoint in self._candidates(errors):
             if self._is_shutdown:
                 break
             try:
                 return self._open(endpoint)
-            except AuthenticationFailed:
-                raise
-            except (Exception, gevent.Timeout) as error:
-                log.warning("control connection: %s: %s", endpoint, error)
-                errors[endpoint] = error
-                if isinstance(error, ProtocolVersionUnsupported) and self._cluster._version_is_fixed:
-                    raise
+            except (Exception, gevent.Timeout) as error:  # whatever it is, another node may be better
+                level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
+                log.log(level, "control connection: %s: %s", endpoint, error)
+                errors[str(endpoint)] = error
         told = "; ".join(f"{endpoint}: {error}" for endpoint, error in errors.items())
         raise NoHostAvailable(f"unable to connect to any of the servers: {told or 'there are none'}", errors)
 
     def _open(self, endpoint: EndPoint) -> Connection:
         cluster = self._cluster
         connection = open_negotiated(
-            endpoint, cluster._protocol_version, cluster._connection_settings, cluster._version_is_fixed
+            endpoint, cluster._protocol_version, connection_settings(cluster), cluster._version_is_fixed
         )
         self._refresh(connection)
         if self._is_shutdown:
@@ -123,19 +120,19 @@ class ControlConnection:
         cluster._settle_version(connection.version)
         return connection
 
-    def _candidates(self, errors: dict[Any, BaseException]) -> Iterator[EndPoint]:
+    def _candidates(self, errors: dict[str, BaseException]) -> Iterator[EndPoint]:
         """Known hosts that may be up, then the contact points, their names resolved anew."""
         seen = set()
         for host in self._cluster.metadata.all_hosts():
             seen.add(host.endpoint)
             yield host.endpoint
         unresolved = []
-        points = self._cluster._contact_endpoints
+        points = contact_endpoints(self._cluster)
         for point in points:
             try:
                 found: list[EndPoint] = self._resolve(point)
             except OSError as error:
-                errors[point] = error
+                errors[str(point)] = error
                 unresolved.append(point)
                 continue
             self._cluster.endpoints_resolved = list(dict.fromkeys((*self._cluster.endpoints_resolved, *found)))
@@ -146,7 +143,7 @@ class ControlConnection:
         if points and len(unresolved) == len(points) and not self._cluster.metadata.all_hosts():
             raise UnresolvableContactPoints(
                 "none of the contact points' names could be resolved: "
-                + "; ".join(f"{point}: {errors[point]}" for point in points)
+                + "; ".join(f"{point}: {errors[str(point)]}" for point in points)
             )
 
     @staticmethod

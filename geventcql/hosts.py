@@ -16,7 +16,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 
 from geventcql.cython.wire import Route
-from geventcql.errors import AuthenticationFailed, ConnectionShutdown
+from geventcql.errors import AuthenticationFailed, ConnectionShutdown, NoHostAvailable
 from geventcql.host import Host
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
@@ -35,6 +35,9 @@ SHORTEST_PAUSE = 0.01
 """Seconds; attempts that are refused at once must not follow one another faster, whatever the policy says."""
 STABLE = 1.0
 """Seconds that a pool's latest connection must have lasted for a loss to say nothing about the next one."""
+
+IDLE = 30.0
+"""Seconds between looks for pools of keyspaces that are not used; the second look in a row closes them."""
 
 
 class _Backoff:
@@ -103,6 +106,9 @@ class HostSupervisor:
         self._ended = False
         self._backoffs: dict[str | None, _Backoff] = {}
         self._tried: dict[str | None, AsyncResult] = {}
+        self._idle: set[str] = set()
+        """The keyspaces whose pools were not used when last looked at."""
+        self._look_at = monotonic() + IDLE
         self._greenlet = gevent.spawn(self._run)
 
     def pool(self, keyspace: str | None) -> HostPool:
@@ -122,19 +128,47 @@ class HostSupervisor:
         return self._tried[keyspace]
 
     def _report(self, pool: HostPool) -> None:
-        self._backoffs[pool.keyspace].lost()
+        if pool.last_error is not None:  # else it was we who replaced or closed one: no fault of the host
+            self._backoffs[pool.keyspace].lost()
         self._below_size.set()
         self._cluster._registry.changed()
 
     def _run(self) -> None:
         """The supervisor greenlet."""
         while not self._ended:
-            missing = [backoff.due for keyspace, backoff in self._backoffs.items() if self.pools[keyspace].missing]
-            self._below_size.wait(max(0.0, min(missing) - monotonic()) if missing else None)
+            due = [backoff.due for keyspace, backoff in self._backoffs.items() if self.pools[keyspace].missing]
+            if len(self.pools) > 1:
+                due.append(self._look_at)
+            self._below_size.wait(max(0.0, min(due) - monotonic()) if due else None)
             self._below_size.clear()
             for pool in list(self.pools.values()):  # each on its own: one that cannot be filled keeps no other waiting
                 if pool.missing and self._backoffs[pool.keyspace].is_due():
                     self._fill(pool)
+                elif pool.missing and pool.opening:  # left alone for a while: nobody is to wait for it meanwhile
+                    pool.opening = False
+                    self._cluster._on_unreachable()
+            if monotonic() >= self._look_at:
+                self._look_at = monotonic() + IDLE
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        """Close the pools of keyspaces (below v5) that no Session is in and nothing was in flight in, twice in a row. What
+        needs one all the same, a prepared statement, has it opened again.
+        """
+        entered = {session.keyspace for session in self._cluster.sessions}
+        unused = {
+            keyspace
+            for keyspace, pool in self.pools.items()
+            if keyspace is not None
+            and keyspace not in entered
+            and not any(connection.in_flight for connection in pool.open_connections)
+            and not (pool.missing and pool.opening)
+        }
+        for keyspace in unused & self._idle:
+            self.pools.pop(keyspace).shutdown()
+            del self._backoffs[keyspace], self._tried[keyspace]
+            self._cluster._registry.changed()
+        self._idle = unused
 
     def _fill(self, pool: HostPool) -> None:
         """Open what is missing, up to the first failure."""
@@ -222,10 +256,33 @@ class HostRegistry:
         self.changed()
         return used
 
+    def wait_for_pools(self, keyspace: str | None, all_of_them: bool = False) -> None:
+        """Wait until a pool for ``keyspace`` has a connection.
+
+        :param all_of_them: wait until connecting to each host has been tried
+        :raises NoHostAvailable: no host could be connected to
+        """
+        supervisors = self.open_pools(keyspace)
+        tries = [supervisor.first_try(keyspace) for supervisor in supervisors]
+        for tried in tries if all_of_them else gevent.iwait(tries):
+            tried.wait()
+            if tried.value is True and not all_of_them:
+                return
+        if any(tried.value is True for tried in tries):
+            return
+        errors = {str(s.host): t.value for s, t in zip(supervisors, tries, strict=True)}
+        told = "; ".join(f"{host}: {error}" for host, error in errors.items())
+        raise NoHostAvailable(f"no host could be connected to: {told or 'the policies use none'}", errors)
+
     def pool(self, host: Host, keyspace: str | None) -> HostPool | None:
         """The pool for ``keyspace`` on ``host``; None if there is none (yet)."""
         supervisor = self._supervisors.get(host)
         return None if supervisor is None else supervisor.pools.get(keyspace)
+
+    def usable_pool(self, host: Host, keyspace: str | None) -> HostPool | None:
+        """As :meth:`pool`; if the host is used at all, one that was closed because it was not used is made again."""
+        supervisor = self._supervisors.get(host)
+        return None if supervisor is None or None not in supervisor.pools else supervisor.pool(keyspace)
 
     def only_pool(self, keyspace: str | None) -> HostPool | None:
         """The pool of the one host that there is; None if there are more, or none."""

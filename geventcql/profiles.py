@@ -12,17 +12,16 @@ from typing import Any
 from weakref import WeakSet
 
 from geventcql.policies import (
-    DCAwareRoundRobinPolicy,
     LoadBalancingPolicy,
     NoSpeculativeExecutionPolicy,
     RetryPolicy,
     SpeculativeExecutionPolicy,
-    TokenAwarePolicy,
+    default_lbp_factory,
 )
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.rows import named_tuple_factory
 
-__all__ = ["EXEC_PROFILE_DEFAULT", "NOT_SET", "ExecutionProfile", "ProfileManager", "default_lbp_factory"]
+__all__ = ["EXEC_PROFILE_DEFAULT", "NOT_SET", "ExecutionProfile", "ProfileManager", "default_lbp_factory", "refuse_classes"]
 
 
 class _NotSet:
@@ -43,9 +42,14 @@ EXEC_PROFILE_DEFAULT: Any = _DefaultProfile()
 """The key of the profile that requests have unless they name another."""
 
 
-def default_lbp_factory() -> LoadBalancingPolicy:
-    """The policy of a Cluster that is given none: token-aware over the local data centre's hosts in turn."""
-    return TokenAwarePolicy(DCAwareRoundRobinPolicy())
+def refuse_classes(**given: Any) -> None:
+    """Refuse classes where their instances are wanted.
+
+    :raises TypeError: one of them is a class
+    """
+    for name, value in given.items():
+        if isinstance(value, type):
+            raise TypeError(f"{name} should not be a class, it should be an instance of that class")
 
 
 class ExecutionProfile:
@@ -85,9 +89,13 @@ class ExecutionProfile:
             raise ValueError("continuous paging is a feature of DSE that geventcql does not have; use automatic paging")
         if serial_consistency_level is not None and not ConsistencyLevel.is_serial(serial_consistency_level):
             raise ValueError("serial_consistency_level must be ConsistencyLevel.SERIAL or LOCAL_SERIAL")
+        refuse_classes(
+            load_balancing_policy=load_balancing_policy,
+            retry_policy=retry_policy,
+            speculative_execution_policy=speculative_execution_policy,
+        )
         self._users: WeakSet[Any] = WeakSet()
-        self._lbp_given = load_balancing_policy is not NOT_SET
-        self.load_balancing_policy = load_balancing_policy if self._lbp_given else default_lbp_factory()
+        self.load_balancing_policy = default_lbp_factory() if load_balancing_policy is NOT_SET else load_balancing_policy
         self.retry_policy = retry_policy or RetryPolicy()
         self.consistency_level = ConsistencyLevel.LOCAL_ONE if consistency_level is NOT_SET else consistency_level
         self.serial_consistency_level = serial_consistency_level

@@ -28,8 +28,8 @@ class Router:
         self._registry = session.cluster._registry
 
     def pool_of(self, host: Any, resolved: Resolved) -> HostPool | None:
-        """The pool that a request may use on ``host``; None if there is none."""
-        return self._registry.pool(host, resolved.pool_keyspace)
+        """The pool that a request may use on ``host``, or may wait for; None if there is none."""
+        return self._registry.usable_pool(host, resolved.pool_keyspace)
 
     def route(self, resolved: Resolved) -> Route:
         """Where the plans of a built-in policy begin for certain: at the only host that there is, or at the first local
@@ -52,11 +52,12 @@ class Router:
             return Route(lambda position: only)
         policy: Any = resolved.policy  # a TokenAwarePolicy
         distance = policy._child_policy.distance
+        registry = self._registry  # a route outlives the Session that made it
 
         def find(position: int) -> HostPool | None:
             for host in token_map.replicas_at(keyspace, position):
                 if host.is_up and distance(host) == HostDistance.LOCAL:
-                    return self._registry.pool(host, pool_keyspace)
+                    return registry.pool(host, pool_keyspace)
             return None
 
         return Route(find, token_map.tokens)

@@ -6,6 +6,7 @@ in the calling greenlet and wait only where they say so.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -206,7 +207,8 @@ class Session(SessionSettings):
         """Have the server parse a statement, to be executed any number of times; waits.
 
         :param query: CQL with ``?`` or ``:name`` for the values
-        :param custom_payload: sent along with PREPARE, and with each execution
+        :param custom_payload: sent along with PREPARE; the statement's own ``custom_payload``, which goes with each
+            execution, is what the server answered with
         :param keyspace: the keyspace of unqualified names (protocol v5); the Session's if left out
         """
         self._check_wait()
@@ -223,7 +225,7 @@ class Session(SessionSettings):
             raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {text!r}")
         named, version = resolved.options.keyspace, resolved.options.version  # as they were when it was sent
         prepared = PreparedStatement.from_response(message, text, named, version)
-        prepared.custom_payload = dict(custom_payload) if custom_payload else None  # type: ignore[arg-type]
+        prepared.custom_payload = message.custom_payload  # type: ignore[assignment]
         return prepared
 
     def _run(self, execution: Execution) -> Any:
@@ -347,18 +349,22 @@ class Session(SessionSettings):
         return [p for s in self.cluster._registry.supervisors() for p in s.pools.values()]
 
     def get_pool_state(self) -> dict[Any, dict[str, Any]]:
-        """For each host: open connections, requests in flight and orphaned, bytes unsent, and the last error."""
-        return {
-            pool.host: {
-                "open_count": len(pool.connections),
-                "in_flights": [c.in_flight for c in pool.connections],
-                "orphaned": [c.orphaned for c in pool.connections],
-                "unsent_bytes": [c.unsent_bytes for c in pool.connections],
-                "last_error": pool.last_error,
-                "shutdown": pool.is_shutdown,
+        """For each host, over all its pools: open connections, requests in flight and orphaned, bytes unsent, and the last
+        error.
+        """
+        states = {}
+        for host, pools in itertools.groupby(self.get_pools(), key=lambda pool: pool.host):
+            of_host = list(pools)
+            connections = [connection for pool in of_host for connection in pool.connections]
+            states[host] = {
+                "open_count": len(connections),
+                "in_flights": [c.in_flight for c in connections],
+                "orphaned": [c.orphaned for c in connections],
+                "unsent_bytes": [c.unsent_bytes for c in connections],
+                "last_error": next((pool.last_error for pool in of_host if pool.last_error is not None), None),
+                "shutdown": all(pool.is_shutdown for pool in of_host),
             }
-            for pool in self.get_pools()
-        }
+        return states
 
     def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run ``fn(*args, **kwargs)`` in a greenlet of the driver's, which ends with the Cluster."""

@@ -9,7 +9,6 @@ from weakref import WeakSet
 from geventcql.profiles import NOT_SET, ExecutionProfile
 from geventcql.protocol.handler import ProtocolHandler
 from geventcql.query import PreparedStatement
-from geventcql.timestamps import MonotonicTimestampGenerator
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -67,7 +66,7 @@ class SessionSettings:
         """Replaced whenever a setting changes; statements resolved under another one are resolved anew."""
         self._remembered: WeakSet[PreparedStatement] = WeakSet()
         self.cluster = cluster
-        self.timestamp_generator: Callable[[], int] = cluster.timestamp_generator or MonotonicTimestampGenerator()
+        self.timestamp_generator: Callable[[], int] = cluster.timestamp_generator
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

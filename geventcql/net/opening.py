@@ -17,20 +17,22 @@ from geventcql.cython.wire import Frame, Page
 from geventcql.errors import (
     AuthenticationFailed,
     ConnectionException,
+    DriverException,
     OperationTimedOut,
     ProtocolError,
     ProtocolVersionUnsupported,
 )
+from geventcql.metadata.names import protect_name
 from geventcql.net.connection import Call, Connection
 from geventcql.net.transport import open_transport, resolve
-from geventcql.protocol import responses
-from geventcql.protocol.constants import Opcode, ProtocolVersion
+from geventcql.protocol import requests, responses
+from geventcql.protocol.constants import ConsistencyLevel, Opcode, ProtocolVersion
 from geventcql.protocol.handshake import Authenticator, Handshake
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["ConnectionSettings", "open_connection", "open_negotiated"]
+__all__ = ["ConnectionSettings", "open_connection", "open_in_keyspace", "open_negotiated"]
 
 
 class ConnectionSettings(NamedTuple):
@@ -104,6 +106,25 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
         connection.close()
         raise
     connection.settle()
+    return connection
+
+
+def open_in_keyspace(endpoint: Any, version: int, settings: ConnectionSettings, keyspace: str | None) -> Connection:
+    """As :func:`open_connection`; all requests on the connection are in ``keyspace`` if there is one.
+
+    :raises ErrorMessage: the server does not let us in there
+    """
+    connection = open_connection(endpoint, version, settings)
+    if keyspace is not None:
+        try:
+            parts = requests.query_parts(version, f"USE {protect_name(keyspace)}", ConsistencyLevel.ONE)
+            message = connection.call(parts.opcode, parts.body(), settings.connect_timeout)
+            if not isinstance(message, responses.SetKeyspace):
+                raise DriverException(f"{endpoint} answered USE with {type(message).__name__}")
+            connection.keyspace = keyspace
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 

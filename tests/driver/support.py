@@ -31,6 +31,11 @@ def serve_keys(node: Any, answer: Callable[..., Any] = own_key) -> None:
     node.prepare(INSERT, [("k", "int")], None, [0])
 
 
+def have_keyspaces(node: FakeNode, *names: str) -> None:
+    """Have a FakeNode say that there are these keyspaces."""
+    node.system.keyspaces.update({name: {"class": "SimpleStrategy", "replication_factor": "1"} for name in names})
+
+
 def cluster_of(node: Any, **options: Any) -> Cluster:
     """A Cluster, not connected, of a FakeNode or a FakeCluster."""
     addresses = [node.host] if isinstance(node, FakeNode) else node.addresses

@@ -96,7 +96,7 @@ def test_every_way_to_enter_a_keyspace(node: FakeNode, way: str) -> None:
 @pytest.mark.parametrize("name", ["gone", "a'b", 'x"; DROP KEYSPACE y', ""])
 def test_a_keyspace_that_is_not_there(node: FakeNode, name: str) -> None:
     with cluster_of(node) as cluster:
-        with pytest.raises(InvalidRequest, match="does not exist"):
+        with pytest.raises(NoHostAvailable, match="does not exist"):
             cluster.connect(name or "nothing")
         session = cluster.connect("alpha")
         with pytest.raises(InvalidRequest):
@@ -248,8 +248,65 @@ def test_a_new_keyspace_can_be_entered_and_a_dropped_one_not(node: FakeNode) -> 
         assert session.execute(WHERE).one().name == "mine"
         there.clear()
         session.execute("DROP KEYSPACE mine")
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(NoHostAvailable):
             cluster.connect("mine")
+        with pytest.raises(InvalidRequest):
+            session.set_keyspace("mine")
+
+
+def test_the_state_of_all_pools_of_a_host(node: FakeNode) -> None:
+    node.on("SELECT slow")
+    with cluster_of(node) as cluster:
+        without, within = cluster.connect(), cluster.connect("alpha")
+        future = without.execute_async("SELECT slow")
+        [state] = within.get_pool_state().values()
+        assert state["open_count"] == len(state["in_flights"]) == len(within.get_pools())
+        assert sum(state["in_flights"]) == 1 and state["last_error"] is None and not state["shutdown"]
+        future._execution.cancel()
+        [state] = within.get_pool_state().values()
+        assert sum(state["orphaned"]) == 1 and len(state["orphaned"]) == len(state["unsent_bytes"])
+
+
+def test_pools_of_keyspaces_that_nobody_is_in_are_closed(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    if node.versions[0] >= 5:
+        pytest.skip("there are no connections for keyspaces on v5")
+    monkeypatch.setattr("geventcql.hosts.IDLE", 0.02)
+    node.on("SELECT slow", Rows([("v", "int")], [(1,)]).after(0.2))
+    with cluster_of(node) as cluster:
+        session = cluster.connect("alpha")
+        in_alpha = session.prepare(WHERE)
+        other = cluster.connect("beta")
+        eventually(lambda: len(node.connections) == 4)
+        session.set_keyspace("Quoted")
+        eventually(lambda: {pool.keyspace for pool in session.get_pools()} == {None, "beta", "Quoted"})
+        eventually(lambda: len(node.connections) == 4)
+        slow = other.execute_async("SELECT slow")
+        other.set_keyspace("Quoted")
+        assert slow.result().one().v == 1  # its pool was kept for it
+        eventually(lambda: {pool.keyspace for pool in session.get_pools()} == {None, "Quoted"})
+        assert session.execute(in_alpha).one().name == "alpha"  # opened again for it
+        assert session.execute(WHERE).one().name == "Quoted"
+        other.keyspace = session.keyspace = None
+        eventually(lambda: {pool.keyspace for pool in session.get_pools()} == {None})
+        gevent.sleep(0.1)
+        assert session.execute(WHERE).one().name is None
+
+
+def test_a_keyspace_that_somebody_else_has_dropped(node: FakeNode) -> None:
+    there = {"mine"}
+    node.on(
+        lambda r: "keyspace_name = 'mine'" in (r.text or ""),
+        lambda r, c: Rows([("keyspace_name", "text")], [(name,) for name in there]),
+    )
+    with cluster_of(node) as cluster:
+        session = cluster.connect("mine")
+        session.set_keyspace("alpha")
+        there.clear()
+        with pytest.raises(InvalidRequest):
+            session.set_keyspace("mine")
+        with pytest.raises(NoHostAvailable):
+            cluster.connect("mine")
+        assert session.keyspace == "alpha"
 
 
 def test_ddl_succeeds_though_the_keyspaces_cannot_be_read_again(node: FakeNode) -> None:

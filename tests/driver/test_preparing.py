@@ -59,8 +59,17 @@ def test_prepare(session: Session, node: FakeNode, version: int) -> None:
 def test_prepare_with_a_payload(session: Session, node: FakeNode) -> None:
     prepared = session.prepare(BY_KEY, custom_payload={"a": b"1"})
     assert node.requests[-1].opcode == Opcode.PREPARE and node.requests[-1].payload == {"a": b"1"}
+    assert prepared.custom_payload is None
     session.execute(prepared, (1,))
-    assert node.queries[-1].payload == {"a": b"1"}
+    assert not node.queries[-1].payload
+
+
+def test_prepare_is_answered_with_a_payload(session: Session, node: FakeNode) -> None:
+    node.on(Opcode.PREPARE, lambda request, _: node.statements.prepare(request, node._sample).with_payload({"b": b"2"}))
+    prepared = session.prepare(BY_KEY, custom_payload={"a": b"1"})
+    assert prepared.custom_payload == {"b": b"2"}
+    session.execute(prepared, (1,))
+    assert node.queries[-1].payload == {"b": b"2"}
 
 
 def test_prepare_is_answered_by_something_else(session: Session, node: FakeNode) -> None:

@@ -10,10 +10,10 @@ import gevent
 import pytest
 
 from geventcql.auth import PlainTextAuthProvider
-from geventcql.errors import ConnectionException, NoHostAvailable
+from geventcql.errors import ConnectionException, ConnectionShutdown, NoHostAvailable
 from geventcql.policies import ConstantReconnectionPolicy, HostStateListener, ReconnectionPolicy
-from tests.driver.support import cluster_of, eventually, pooled
-from tests.support.fakenode import NEVER, Error, ErrorCode, FakeNode, Opcode, Ready
+from tests.driver.support import cluster_of, eventually, have_keyspaces, pooled
+from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Ready
 
 SOON = ConstantReconnectionPolicy(0.02)
 LATE = ConstantReconnectionPolicy(30)
@@ -35,12 +35,35 @@ def test_a_host_that_drops_what_it_accepts_is_left_alone_for_the_pauses(node: Fa
         assert 3 <= node.accepted - before <= 8
 
 
+def test_nobody_waits_for_a_host_that_is_left_alone(node: FakeNode) -> None:
+    """It takes connections only to drop them: no attempt is under way during the pause."""
+    node.on("SELECT poison", Close())
+    with cluster_of(node, reconnection_policy=LATE) as cluster:
+        session = cluster.connect()
+        for _ in range(2):
+            eventually(lambda: pooled(session))
+            with pytest.raises(ConnectionShutdown):
+                session.execute("SELECT poison")
+        with gevent.Timeout(5), pytest.raises(NoHostAvailable, match="closed the connection"):
+            session.execute("SELECT ok", timeout=20)
+        with gevent.Timeout(5), pytest.raises(NoHostAvailable, match="closed the connection"):
+            session.execute("SELECT ok", timeout=20)
+
+
+def test_connections_that_we_replace_are_no_losses(node: FakeNode) -> None:
+    with cluster_of(node, reconnection_policy=LATE) as cluster:
+        session = cluster.connect()
+        for _ in range(4):
+            [pool] = session.get_pools()
+            pool.replace(pool.connections[0])
+            eventually(lambda: pooled(session))
+
+
 def test_a_pool_that_cannot_be_filled_keeps_no_other_waiting() -> None:
     with FakeNode(versions=(3, 4)) as node, cluster_of(node, reconnection_policy=LATE) as cluster:
         node.on(re.compile('^USE "?bad'), Error(ErrorCode.INVALID))
-        cluster._entered = {"bad", "good"}
+        have_keyspaces(node, "bad", "good")
         session = cluster.connect()
-        cluster._entered = {"bad", "good"}
         with pytest.raises(NoHostAvailable):
             session.set_keyspace("bad")
         session.set_keyspace("good")

@@ -8,7 +8,7 @@ import gevent
 import pytest
 
 from geventcql.policies import RetryPolicy
-from tests.driver.support import cluster_of
+from tests.driver.support import cluster_of, have_keyspaces
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Request, Rows, udt
 
 TEXT = "SELECT v FROM t"
@@ -25,7 +25,7 @@ def test_pages_come_from_the_keyspace_of_the_first(version: int) -> None:
     with FakeNode() as node, cluster_of(node, protocol_version=version) as cluster:
         node.on(TEXT, in_its_keyspace)
         session = cluster.connect()
-        cluster._entered |= {"a", "b"}
+        have_keyspaces(node, "a", "b")
         session.set_keyspace("a")
         rows = session.execute(TEXT)
         session.set_keyspace("b")
@@ -42,7 +42,7 @@ def test_a_retry_stays_in_its_keyspace(version: int) -> None:
     with FakeNode() as node, cluster_of(node, protocol_version=version, default_retry_policy=Weaker()) as cluster:
         node.on(TEXT, in_its_keyspace)
         session = cluster.connect()
-        cluster._entered |= {"a", "b"}
+        have_keyspaces(node, "a", "b")
         session.set_keyspace("b")
         session.set_keyspace("a")
         node.on(TEXT, Error(ErrorCode.READ_TIMEOUT), times=1)
@@ -54,7 +54,7 @@ def test_a_statement_belongs_to_the_keyspace_it_was_prepared_in(version: int) ->
     with FakeNode() as node, cluster_of(node, protocol_version=version) as cluster:
         node.prepare(TEXT, [], [("v", "text")])
         session = cluster.connect()
-        cluster._entered |= {"a", "b"}
+        have_keyspaces(node, "a", "b")
         session.set_keyspace("b")
         session.set_keyspace("a")
         node.on(Opcode.PREPARE, lambda request, _: node.statements.prepare(request, node._sample).after(0.05))

@@ -374,10 +374,11 @@ def test_use(own: Session, ks: str, second_ks: str) -> None:
 
 
 def test_use_of_what_is_not_there(own: Session, ks: str, peer: Peer) -> None:
-    changes = [lambda: own.execute("USE nowhere"), lambda: own.set_keyspace("nowhere"), lambda: own.cluster.connect("nowhere")]
-    for change in changes:
+    for change in (lambda: own.execute("USE nowhere"), lambda: own.set_keyspace("nowhere")):
         with pytest.raises(InvalidRequest, match="Keyspace 'nowhere' does not exist"):
             change()
+    with pytest.raises(NoHostAvailable, match="Keyspace 'nowhere' does not exist"):
+        own.cluster.connect("nowhere")
     with pytest.raises(PeerError, match="Keyspace 'nowhere' does not exist") as theirs:
         peer.execute("USE nowhere")
     assert theirs.value.name == "InvalidRequest"

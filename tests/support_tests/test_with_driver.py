@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 
-from tests.support.children import Popen
+from tests.support.driverprocess import Child
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import (
     Error,
@@ -27,29 +22,6 @@ from tests.support.fakenode import (
     topology_change,
 )
 from tests.support.tls import Tls
-
-
-class Child:
-    """The process with cassandra-driver."""
-
-    def __init__(self) -> None:
-        program = Path(__file__).with_name("driverchild.py")
-        self._process = Popen([sys.executable, str(program)])
-
-    def run(self, port: int, code: str, version: int | None = None, **arguments: Any) -> Any:
-        """Run code with a Cluster and a Session; what it assigned to `result`."""
-        arguments = {"contact_points": ["127.0.0.1"], "port": port, "compression": False, **arguments}
-        if version is not None:
-            arguments["protocol_version"] = version
-        self._process.stdin.write(json.dumps({"arguments": arguments, "code": code}).encode() + b"\n")
-        self._process.stdin.flush()
-        with gevent.Timeout(20):
-            answer = json.loads(self._process.stdout.readline())
-        assert "error" not in answer, answer["error"]
-        return eval(answer["result"], {"UUID": uuid.UUID})
-
-    def stop(self) -> None:
-        self._process.communicate()
 
 
 @pytest.fixture(scope="module")

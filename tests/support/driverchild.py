@@ -1,7 +1,8 @@
 """A child process with cassandra-driver in it, away from gevent: an independent client of the fake node.
 
 Runs as a program: reads one JSON request per line ({"arguments": of Cluster, "code": statements that see `cluster` and
-`session` and assign `result`}), answers each with one JSON line ({"result": repr} or {"error": traceback}).
+assign `result`, "connect": whether they see a `session`, too}), answers each with one JSON line ({"result": repr} or
+{"error": traceback}).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import traceback
 from typing import Any
 
 
-def _run(arguments: dict[str, Any], code: str) -> str:
+def _run(arguments: dict[str, Any], code: str, connect: bool) -> str:
     from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import Cluster
 
@@ -24,7 +25,9 @@ def _run(arguments: dict[str, Any], code: str) -> str:
         arguments["auth_provider"] = PlainTextAuthProvider(*arguments.pop("user"))
     cluster = Cluster(**arguments)
     try:
-        names: dict[str, Any] = {"cluster": cluster, "session": cluster.connect()}
+        names: dict[str, Any] = {"cluster": cluster}
+        if connect:
+            names["session"] = cluster.connect()
         exec(code, names)
         return repr(names["result"])
     finally:
@@ -35,7 +38,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = {"result": _run(request["arguments"], request["code"])}
+            answer = {"result": _run(**request)}
         except Exception:
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), flush=True)

@@ -1,0 +1,87 @@
+"""Every public name of cassandra-driver's modules that is not there stands in docs/migration.md, and no other does."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cassandra
+import pytest
+
+PAGE = Path(__file__).parents[1] / "docs" / "migration.md"
+MODULES = [
+    "", "auth", "cluster", "concurrent", "connection", "encoder", "io.geventreactor", "metadata", "policies", "pool",
+    "protocol", "query", "timestamps", "util",
+]  # fmt: skip
+CLASSES = [
+    "auth.PlainTextAuthProvider", "cluster.Cluster", "cluster.ExecutionProfile", "cluster.ProfileManager",
+    "cluster.ResponseFuture", "cluster.ResultSet", "cluster.Session", "metadata.KeyspaceMetadata", "metadata.Metadata",
+    "metadata.TokenMap", "policies.TokenAwarePolicy", "pool.Host", "query.BatchStatement", "query.BoundStatement",
+    "query.PreparedStatement", "query.QueryTrace", "query.SimpleStatement", "query.TraceEvent",
+]  # fmt: skip
+NOT_MEANT = {"log", "NullHandler"}
+
+
+def defined(statements: list[ast.stmt]) -> Iterator[str]:
+    """What a module's own statements define: compiled or not, without what it imports."""
+    for statement in statements:
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
+            yield statement.name
+        elif isinstance(statement, ast.Assign):
+            yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
+        elif isinstance(statement, (ast.If, ast.Try)):
+            yield from defined([*statement.body, *statement.orelse])
+
+
+def source(module: str) -> list[ast.stmt]:
+    path = Path(cassandra.__file__).parent.joinpath(*(module or "__init__").split(".")).with_suffix(".py")
+    return ast.parse(path.read_text()).body
+
+
+def missing_in_module(module: str) -> set[str]:
+    ours = importlib.import_module(f"geventcql.{module}".rstrip("."))
+    names = {name for name in defined(source(module)) if not name.startswith("_")}
+    return {name for name in names - NOT_MEANT if not hasattr(ours, name)}
+
+
+def is_property(function: ast.FunctionDef) -> bool:
+    return any(ast.unparse(decorator) in ("property", f"{function.name}.setter") for decorator in function.decorator_list)
+
+
+def missing_in_class(path: str) -> set[str]:
+    """Methods; other attributes are often made by the constructor."""
+    module, _, name = path.rpartition(".")
+    [theirs] = [node for node in source(module) if isinstance(node, ast.ClassDef) and node.name == name]
+    ours = getattr(importlib.import_module(f"geventcql.{module}"), name)
+    names = {
+        node.name
+        for node in theirs.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not is_property(node)
+    }
+    return {name for name in names if not hasattr(ours, name)} - inspect.get_annotations(ours).keys()
+
+
+def documented() -> dict[str, list[str]]:
+    """The table of the page: names, or patterns of names, by module or class."""
+    section = PAGE.read_text().partition("## Names that are missing")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(?:geventcql\.?)?([\w.]*)`[^|]*\|(.*)\|$", section, re.MULTILINE)
+    return {where: re.findall(r"`([^`]+)`", names) for where, names in rows}
+
+
+@pytest.mark.parametrize("where", [*MODULES, *CLASSES])
+def test_what_is_missing_is_documented(where: str) -> None:
+    missing = missing_in_module(where) if where in MODULES else missing_in_class(where)
+    patterns = documented().get(where, [])
+    undocumented = {name for name in missing if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
+    assert not undocumented, "missing, and not in docs/migration.md"
+    stale = [pattern for pattern in patterns if not fnmatch.filter(missing, pattern)]
+    assert not stale, "in docs/migration.md, and not missing"
+
+
+def test_the_table_is_about_what_is_looked_at() -> None:
+    assert documented().keys() <= {*MODULES, *CLASSES}
