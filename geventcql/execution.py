@@ -252,8 +252,11 @@ class Execution(Request):
             return
         self.done = True
         sink, self.sink = self.sink, None
-        self._explain(error)
-        sink.fail(error)
+        try:
+            with suppress(Exception):  # an application's error may take no attributes
+                self._explain(error)
+        finally:
+            sink.fail(error)
 
     def _explain(self, error: Any) -> None:
         """Leave on the error what an application needs to understand it."""

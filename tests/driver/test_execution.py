@@ -195,6 +195,21 @@ def test_a_retry_at_another_consistency(on_three: Session, three: FakeCluster, d
     assert len(stamps) == 1  # drawn once: a retried write is the same write
 
 
+class Frozen(Exception):
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} cannot be set")
+
+
+def test_a_policy_raises_what_takes_no_attributes(node: FakeNode) -> None:
+    class Raises(RetryPolicy):
+        def on_request_error(self, *args: Any, **kwargs: Any) -> Any:
+            raise Frozen("mine")
+
+    node.on(TEXT, Error(ErrorCode.OVERLOADED))
+    with cluster_of(node, default_retry_policy=Raises()) as cluster, pytest.raises(Frozen, match="mine"):
+        cluster.connect().execute(TEXT, timeout=2)
+
+
 def test_the_default_policy(on_three: Session, three: FakeCluster) -> None:
     for node in three:
         node.on(TEXT, Error(ErrorCode.OVERLOADED), times=1)
