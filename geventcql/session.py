@@ -112,7 +112,10 @@ class Session(SessionSettings):
             future = self.execute_async(
                 query, parameters, trace, custom_payload, timeout, execution_profile, paging_state, host, execute_as
             )
-            park(future, self._hub)
+            if future._waiter is None:
+                park(future, self._hub)
+            else:  # a listener or a policy gave it to another greenlet, which is parked on it already
+                future.wait()
             return ResultSet(future, get_outcome(future))
         except (Busy, NoHostAvailable):
             gevent.sleep(A_TURN)  # perhaps nothing was waited for: trying again in a loop must not keep the hub from its work

@@ -487,6 +487,19 @@ def test_request_init_listeners(session: Session, node: FakeNode) -> None:
     assert query.query_string == TEXT and (args, kwargs, ready, count) == ((1,), {"a": 2}, False, 0)
 
 
+def test_a_listener_that_gives_the_future_away(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, GOOD)
+    others: list[Any] = []
+
+    def listener(future: Any) -> None:
+        others.append(gevent.spawn(lambda: future.result().one().v))
+        gevent.sleep(0)  # it is parked on the future now
+
+    session.add_request_init_listener(listener)
+    assert session.execute(TEXT).one().v == 1
+    assert others[0].get(timeout=2) == 1
+
+
 def test_a_listener_that_raises(session: Session, node: FakeNode) -> None:
     seen: list[Any] = []
     session.add_request_init_listener(seen.append)
