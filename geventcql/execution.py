@@ -25,6 +25,7 @@ from geventcql.errors import (
     PreparedQueryNotFound,
 )
 from geventcql.net.connection import Connection
+from geventcql.net.scheduler import Timer
 from geventcql.protocol import responses
 from geventcql.retrying import Verdict, judge
 
@@ -36,6 +37,7 @@ __all__ = ["Execution", "Fetch"]
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 32
+NEVER = float("inf")
 
 
 class Sink(Protocol):
@@ -69,6 +71,10 @@ class Execution(Request):
     """Whether all nodes have the schema that the statement made."""
     waiting = False
     """It is in the Session's queue, for a connection with room."""
+    stage = "no answer"
+    """What its deadline finds missing."""
+    _limit: Timer | None = None
+    """Ends the cold path at the deadline: no connection knows of the request meanwhile."""
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -127,7 +133,7 @@ class Execution(Request):
 
     def _over(self) -> bool:
         """Whether it has ended, or its time has, while application code was running."""
-        if not self.done and self.attempts and monotonic() >= self.deadline:
+        if not self.done and monotonic() >= self.deadline:
             self.expire()
         return self.done
 
@@ -217,15 +223,17 @@ class Execution(Request):
             self._decide(self._move_on)
 
     def expire(self) -> None:
-        """The deadline has passed, in flight or waiting for room; in the hub."""
+        """The deadline has passed: in flight, waiting for room, or while a decision was made."""
         if self.done:
             return
         errors: dict[Any, Any] = {str(h): repr(e) for h, e in self.errors.items()}
         if self.waiting:
             waited = f"waited {self.timeout} s for a connection with room; the request was not sent"
             errors["(not sent)"] = waited
+        elif self.host is None:
+            errors["(not sent)"] = f"no host was chosen within {self.timeout} s; the request was not sent"
         else:
-            errors[str(self.host)] = f"no answer within {self.timeout} s"
+            errors[str(self.host)] = f"{self.stage} within {self.timeout} s"
         self._fail(OperationTimedOut(errors, self.host))
 
     def cancel(self) -> None:
@@ -270,6 +278,9 @@ class Execution(Request):
 
     def _decide(self, work: Callable[..., None], *args: Any) -> None:
         """Go on in a greenlet of the request's own; whatever becomes of that greenlet, the request ends."""
+        self.stage = "no decision about another attempt"
+        if self.deadline < NEVER:
+            self._limit = self.session.cluster._scheduler.call_at(self.deadline, self.expire)
         self.session._spawn(self._run, work, *args).rawlink(self._decided)
 
     def _run(self, work: Callable[..., None], *args: Any) -> None:
@@ -277,9 +288,18 @@ class Execution(Request):
             work(*args)
         except (Exception, gevent.Timeout) as error:  # policies may raise either
             self._fail(error)
+        finally:
+            self._leave_cold_path()
+
+    def _leave_cold_path(self) -> None:
+        """It has ended, or waits again for what has a deadline of its own."""
+        self.stage = Execution.stage
+        if self._limit is not None:
+            self._limit.cancel()
 
     def _decided(self, greenlet: Any) -> None:
         if greenlet.value is not None or not greenlet.successful():  # killed, perhaps before it began
+            self._leave_cold_path()
             self._fail(ConnectionShutdown("the driver was shut down while the request was being tried again", self.host))
 
     def _handle(self, frame: Frame, connection: Connection) -> None:
@@ -318,6 +338,7 @@ class Execution(Request):
 
     def _prepare_again(self, error: ErrorMessage, connection: Connection) -> None:
         self.retries += 1
+        self.stage = "the statement was not prepared again"
         try:
             self.session._preparer.prepare_again(self.resolved, error.info, connection, self.deadline)
         except ConnectionException as lost:  # the request itself was refused: any host may be asked

@@ -157,7 +157,7 @@ class Session(SessionSettings):
         else:
             used = keyspaces.used(query)
             if used is not None:
-                return self._use(query, used)
+                return self._use(query, used, execution_profile, timeout)
             resolved, values = self._resolve(
                 query, parameters, trace, custom_payload, execution_profile, paging_state, execute_as
             )
@@ -297,15 +297,21 @@ class Session(SessionSettings):
         self.cluster._enter_keyspace(keyspace)
         self.keyspace = keyspace
 
-    def _use(self, query: str | SimpleStatement, keyspace: str) -> ResponseFuture:
+    def _use(self, query: str | SimpleStatement, keyspace: str, execution_profile: Any, timeout: Any) -> ResponseFuture:
         """``USE`` is never sent on a shared connection: it acts as :meth:`set_keyspace`, in a greenlet of the driver's."""
         statement = SimpleStatement(query) if isinstance(query, str) else query
-        execution = Execution(self, resolve(self, statement, self._profile(EXEC_PROFILE_DEFAULT), None), b"", 0, None)
+        profile = self._profile(execution_profile)
+        resolved = resolve(self, statement, profile, self._timeout(profile) if timeout is NOT_SET else timeout)
+        execution = Execution(self, resolved, b"", 0, resolved.timeout)
+        execution.host = self.cluster.get_control_connection_host()  # which is asked whether there is such a keyspace
         execution.sink = future = ResponseFuture.of(execution)
 
         def enter() -> None:
-            self.set_keyspace(keyspace)
-            execution._finish(Page.void())
+            execution.stage = f"keyspace {keyspace} was not looked up"
+            self.cluster._enter_keyspace(keyspace)
+            if not execution.done:  # nobody finds a keyspace set behind a USE that failed
+                self.keyspace = keyspace
+                execution._finish(Page.void())
 
         execution._decide(enter)
         return future
@@ -411,6 +417,7 @@ class Session(SessionSettings):
     def _message_received(self, execution: Execution, message: Any) -> Any:
         """An answer that is neither a page nor an error; in the request's cold path. What the sink gets."""
         if isinstance(message, SchemaChange):
+            execution.stage = "the statement was executed, but the nodes did not agree on the changed schema"
             execution.schema_agreed = self.cluster._schema_changed(message, execution.connection)
         elif isinstance(message, SetKeyspace) and execution.connection is not None:
             # Nobody may find a keyspace set that he did not ask for.
