@@ -16,7 +16,7 @@ from geventcql.errors import Busy
 from geventcql.net.pool import HostPool
 from geventcql.net.scheduler import Scheduler, Timer
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "admit"]
 
 NEVER = float("inf")
 # Deadlines of waiting requests are looked at in passes no closer than this, seconds.
@@ -27,6 +27,24 @@ FORGET_FLOOR = 64
 Hosts = frozenset[HostPool]
 Entry = tuple[int, Any, list[HostPool]]
 """The number of its arrival, the request, and the pools it may use, best first."""
+
+arrivals = itertools.count()
+"""Of all Sessions: room goes to whoever has waited longest, whatever Session he waits in."""
+
+
+def admit(admissions: list[Admission]) -> None:
+    """Send the requests that have waited longest, as far as there is room; ``admissions`` are a Cluster's."""
+    queues = {(admission, hosts): queue for admission in admissions for hosts, queue in admission._queues.items()}
+    while queues:
+        key = min(queues, key=lambda waiting: queues[waiting][0][0])
+        admission, hosts = key
+        queue = queues[key]
+        if not admission._admit(*queue[0]):
+            del queues[key]
+            continue
+        queue.popleft()
+        if not queue:
+            del queues[key], admission._queues[hosts]
 
 
 class Admission:
@@ -39,7 +57,6 @@ class Admission:
         self.limit = limit
         self._scheduler = scheduler
         self._queues: dict[Hosts, deque[Entry]] = {}
-        self._arrivals = itertools.count()
         self._cancelled = 0
         self._timer: Timer | None = None
         self._armed = NEVER
@@ -56,22 +73,9 @@ class Admission:
         if waiting >= self.limit:
             raise Busy(waiting, sum(pool.in_flight for pool in pools))
         execution.waiting = True
-        self._queues.setdefault(frozenset(pools), deque()).append((next(self._arrivals), execution, pools))
+        self._queues.setdefault(frozenset(pools), deque()).append((next(arrivals), execution, pools))
         if execution.deadline < self._armed:
             self._arm(execution.deadline)
-
-    def admit(self) -> None:
-        """Send the oldest requests as far as there is room."""
-        queues = dict(self._queues)
-        while queues:
-            hosts = min(queues, key=lambda waiting: queues[waiting][0][0])
-            queue = queues[hosts]
-            if not self._admit(*queue[0]):
-                del queues[hosts]
-                continue
-            queue.popleft()
-            if not queue:
-                del queues[hosts], self._queues[hosts]
 
     def _admit(self, number: int, execution: Any, pools: list[HostPool]) -> bool:
         """Send a request that waited; False if there is still no room for it."""

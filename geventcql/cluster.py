@@ -14,6 +14,7 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
+from geventcql.admission import admit
 from geventcql.control import ControlConnection
 from geventcql.decoders import DecoderCache
 from geventcql.errors import (
@@ -401,9 +402,7 @@ class Cluster:
 
     def _on_room(self) -> None:
         """Some connection may take requests again; in readers and in the hub."""
-        for session in self.sessions:
-            if session._admission:
-                session._admission.admit()
+        admit([session._admission for session in self.sessions])
 
     def _on_unreachable(self) -> None:
         """A host could not be connected to; in its supervisor."""

@@ -304,6 +304,23 @@ def test_requests_of_two_sessions(node: FakeNode, gate: Event) -> None:
         assert [future.result().one().v for future in futures] == [7] * 20
 
 
+def test_no_session_starves_another(node: FakeNode) -> None:
+    """Whoever has waited longest is next, though the other Session always has requests that wait."""
+    arrived: list[int] = []
+
+    def answer(request: Request, connection: Any) -> Any:
+        arrived.append(request.params[0])
+        return own_key(request).after(0.001)
+
+    serve_keys(node, answer)
+    with cluster_of(node, max_requests_in_flight=2) as cluster:
+        sessions = [cluster.connect(), cluster.connect()]
+        prepared = sessions[0].prepare(BY_KEY)
+        futures = [sessions[number // 10 % 2].execute_async(prepared, (number,)) for number in range(60)]
+        assert [future.result().one().k for future in futures] == list(range(60))
+    assert arrived == list(range(60))
+
+
 def test_limits_are_checked() -> None:
     for wrong in (0, -1, 32_769):
         with pytest.raises(ValueError, match="max_requests_in_flight"):
