@@ -7,6 +7,7 @@ lost connection, a re-prepare) goes to a spawned greenlet that owns the rest of 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
@@ -64,6 +65,7 @@ class Execution(Request):
     """One request under way; a target of :class:`~geventcql.net.connection.Connection`. The hot half is compiled."""
 
     _errors: dict[Any, BaseException]
+    _prepared_again: Counter[bytes]
     _trace_ids: list[Any]
     _earlier: list[Any]
     _plan: Iterator[Any]
@@ -88,7 +90,7 @@ class Execution(Request):
         if self.session.is_shutdown:
             self._fail(self._no_host())
             return
-        if self.attempts >= MAX_ATTEMPTS:
+        if self.attempts >= MAX_ATTEMPTS and self.attempts - self.prepared_again.total() >= MAX_ATTEMPTS:
             self._fail(NoHostAvailable(f"gave up after {self.attempts} attempts", self.errors))
             return
         plan = getattr(self, "_plan", None)
@@ -164,6 +166,13 @@ class Execution(Request):
         if not hasattr(self, "_errors"):
             self._errors = {}
         return self._errors
+
+    @property
+    def prepared_again(self) -> Counter[bytes]:
+        """How often each statement of it was prepared again, by id: a batch has many, and no policy is to hear of it."""
+        if not hasattr(self, "_prepared_again"):
+            self._prepared_again = Counter()
+        return self._prepared_again
 
     @property
     def trace_ids(self) -> list[Any]:
@@ -337,7 +346,10 @@ class Execution(Request):
             self.try_plan()
 
     def _prepare_again(self, error: ErrorMessage, connection: Connection) -> None:
-        self.retries += 1
+        if self.prepared_again[error.info] >= MAX_ATTEMPTS:
+            self._fail(_application_error(error))
+            return
+        self.prepared_again[error.info] += 1
         self.stage = "the statement was not prepared again"
         try:
             self.session._preparer.prepare_again(self.resolved, error.info, connection, self.deadline)
