@@ -69,6 +69,7 @@ class Execution(Request):
     _trace_ids: list[Any]
     _earlier: list[Any]
     _plan: Iterator[Any]
+    _statement: Any
     schema_agreed = True
     """Whether all nodes have the schema that the statement made."""
     waiting = False
@@ -166,6 +167,13 @@ class Execution(Request):
         if not hasattr(self, "_errors"):
             self._errors = {}
         return self._errors
+
+    @property
+    def statement(self) -> Any:
+        """The statement as policies and listeners get it, a prepared one with its values: one object for all attempts."""
+        if not hasattr(self, "_statement"):
+            self._statement = self.resolved.policy_statement(self.values)
+        return self._statement
 
     @property
     def prepared_again(self) -> Counter[bytes]:
@@ -331,7 +339,7 @@ class Execution(Request):
         if isinstance(error, PreparedQueryNotFound) and self.resolved.prepares(error.info):
             self._prepare_again(error, connection)
             return
-        verdict, consistency = judge(error, self.resolved, self.retries)
+        verdict, consistency = judge(error, self.resolved, self.statement, self.retries)
         self.retries += 1
         if verdict is Verdict.IGNORE:
             self._finish(Page.void())
@@ -378,7 +386,7 @@ class Execution(Request):
     def _handle_loss(self, cause: BaseException) -> None:
         lost = self._lost(cause)
         self.errors[self.host] = lost
-        verdict, _ = judge(lost, self.resolved, self.retries)
+        verdict, _ = judge(lost, self.resolved, self.statement, self.retries)
         self.retries += 1
         if verdict is Verdict.RETHROW:
             self._fail(lost)
@@ -404,6 +412,8 @@ class Execution(Request):
         resolved = self.resolved.from_page(paging_state)
         following = Execution(self.session, resolved, self.values, self.timestamp, self.timeout, self.only_host)
         following._trace_ids = self.trace_ids
+        if hasattr(self, "_statement"):
+            following._statement = self._statement
         with suppress(Exception):  # whoever waits for the page gets it
             following.start(sink)
         return following

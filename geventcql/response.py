@@ -234,8 +234,8 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     @property
     def query(self) -> Any:
-        """The statement."""
-        return self._execution.resolved.statement
+        """The statement, a prepared one with its values."""
+        return self._execution.statement
 
     @property
     def row_factory(self) -> Callable[..., Any]:

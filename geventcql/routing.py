@@ -66,5 +66,4 @@ class Router:
         if execution.only_host is not None:
             return iter((execution.only_host,))
         resolved = execution.resolved
-        statement = resolved.policy_statement(execution.values)
-        return iter(resolved.policy.make_query_plan(resolved.routing_keyspace, statement))
+        return iter(resolved.policy.make_query_plan(resolved.routing_keyspace, execution.statement))

@@ -532,7 +532,7 @@ def test_what_it_tells_of_the_request(session: Session, node: FakeNode, gate: Ev
     prepared = session.prepare(BY_KEY)
     future = session.execute_async(prepared, (1,))
     future.result()
-    assert future.query is prepared and future.session is session
+    assert future.query.prepared_statement is prepared and future.session is session
     assert [host.address for host in future.attempted_hosts] == [node.host]
     assert future.coordinator_host.address == node.host
     assert future.request_encoded_size == len(node.queries[-1].body)
