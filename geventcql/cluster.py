@@ -411,10 +411,11 @@ class Cluster:
 
     def _on_suspect(self, connection: Connection) -> None:
         """A host has fallen silent; in the hub."""
-        if len(self.metadata.all_hosts()) > 1:
-            for target in connection.table.waiting():
-                if isinstance(target, Execution):
-                    target.on_suspect(connection)
+        pools = [pool for supervisor in self._registry.supervisors() for pool in supervisor.pools.values()]
+        others = [pool for pool in pools if (best := pool.pick()) is not None and not best.suspect]
+        for target in connection.table.waiting():
+            if isinstance(target, Execution):
+                target.on_suspect(connection, others)
 
     def _replace_connection(self, connection: Connection) -> None:
         for supervisor in self._registry.supervisors():

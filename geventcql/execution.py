@@ -234,9 +234,17 @@ class Execution(Request):
         else:
             self._decide(self._handle_loss, cause)
 
-    def on_suspect(self, connection: Connection) -> None:
-        """The host has fallen silent: what may be sent twice goes to the next one at once; in the hub."""
-        if self.only_host is None and self.resolved.is_idempotent and connection.orphan(self.stream, self):
+    def on_suspect(self, connection: Connection, others: list[HostPool]) -> None:
+        """The host has fallen silent: what may be sent twice goes to one of the others at once; in the hub.
+
+        :param others: pools that have a usable connection
+        """
+        if self.only_host is not None or not self.resolved.is_idempotent:
+            return
+        keyspace = self.resolved.pool_keyspace
+        asked = {self.host, *self.errors}
+        is_other = any(pool.keyspace == keyspace and pool.host not in asked for pool in others)
+        if is_other and connection.orphan(self.stream, self):
             self._decide(self._move_on)
 
     def expire(self) -> None:
@@ -397,6 +405,7 @@ class Execution(Request):
 
     def _move_on(self) -> None:
         self.errors[self.host] = ConnectionException(f"{self.host} has fallen silent", self.host)
+        self._plan = self.session._router.plan(self)  # anew: who had no room, or was silent, may be well by now
         self.try_plan()
 
     # -- further pages ------------------------------------------------------------------------------------------------
