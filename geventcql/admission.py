@@ -16,7 +16,7 @@ from geventcql.errors import Busy
 from geventcql.net.pool import HostPool
 from geventcql.net.scheduler import Scheduler, Timer
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "admit"]
 
 NEVER = float("inf")
 # Deadlines of waiting requests are looked at in passes no closer than this, seconds.
@@ -28,18 +28,41 @@ Hosts = frozenset[HostPool]
 Entry = tuple[int, Any, list[HostPool]]
 """The number of its arrival, the request, and the pools it may use, best first."""
 
+arrivals = itertools.count()
+"""Of all Sessions: room goes to whoever has waited longest, whatever Session he waits in."""
+
+
+def admit(waiting: set[Admission]) -> None:
+    """Send the requests that have waited longest, as far as there is room.
+
+    :param waiting: those of a Cluster's Admissions that have any
+    """
+    queues = {(admission, hosts): queue for admission in waiting for hosts, queue in admission._queues.items()}
+    while queues:
+        key = min(queues, key=lambda waiting: queues[waiting][0][0])
+        admission, hosts = key
+        queue = queues[key]
+        if not admission._admit(*queue[0]):
+            del queues[key]
+            continue
+        queue.popleft()
+        if not queue:
+            del queues[key], admission._queues[hosts]
+            admission._left()
+
 
 class Admission:
     """The waiting requests of one Session.
 
     :param limit: how many may wait; one more is refused
+    :param waiting: it is in this set of the Cluster's while requests wait, which keeps it and its Session alive
     """
 
-    def __init__(self, scheduler: Scheduler, limit: int) -> None:
+    def __init__(self, scheduler: Scheduler, limit: int, waiting: set[Admission]) -> None:
         self.limit = limit
+        self._waiting = waiting
         self._scheduler = scheduler
         self._queues: dict[Hosts, deque[Entry]] = {}
-        self._arrivals = itertools.count()
         self._cancelled = 0
         self._timer: Timer | None = None
         self._armed = NEVER
@@ -56,22 +79,10 @@ class Admission:
         if waiting >= self.limit:
             raise Busy(waiting, sum(pool.in_flight for pool in pools))
         execution.waiting = True
-        self._queues.setdefault(frozenset(pools), deque()).append((next(self._arrivals), execution, pools))
+        self._waiting.add(self)
+        self._queues.setdefault(frozenset(pools), deque()).append((next(arrivals), execution, pools))
         if execution.deadline < self._armed:
             self._arm(execution.deadline)
-
-    def admit(self) -> None:
-        """Send the oldest requests as far as there is room."""
-        queues = dict(self._queues)
-        while queues:
-            hosts = min(queues, key=lambda waiting: queues[waiting][0][0])
-            queue = queues[hosts]
-            if not self._admit(*queue[0]):
-                del queues[hosts]
-                continue
-            queue.popleft()
-            if not queue:
-                del queues[hosts], self._queues[hosts]
 
     def _admit(self, number: int, execution: Any, pools: list[HostPool]) -> bool:
         """Send a request that waited; False if there is still no room for it."""
@@ -103,10 +114,16 @@ class Admission:
                     self._cancelled -= 1
                 else:
                     execution.unreachable(pools)
+        self._left()
+
+    def _left(self) -> None:
+        if not self._queues:
+            self._waiting.discard(self)
 
     def fail_all(self, error_for: Any) -> None:
         """The Session ends: ``error_for(execution)`` gives each request's error."""
         queues, self._queues = self._queues, {}
+        self._left()
         self._cancelled = 0
         if self._timer is not None:
             self._timer.cancel()
@@ -122,6 +139,7 @@ class Admission:
             for hosts, queue in self._queues.items()
         }
         self._queues = {hosts: queue for hosts, queue in queues.items() if queue}
+        self._left()
         self._cancelled = 0
 
     def _arm(self, deadline: float) -> None:

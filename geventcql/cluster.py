@@ -15,6 +15,7 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
+from geventcql.admission import Admission, admit
 from geventcql.control import ControlConnection
 from geventcql.decoders import DecoderCache
 from geventcql.errors import (
@@ -216,8 +217,8 @@ class Cluster(ClusterOptions):
         self.is_shutdown = False
         self.sessions: WeakSet[Session] = WeakSet()
         """Those that are open. Whoever wants one has to hold it, as in cassandra-driver."""
-        self._waiting: set[Session] = set()
-        """Those that may have requests waiting for room, which they have to live for."""
+        self._waiting: set[Admission] = set()
+        """Those of Sessions that have requests waiting for room, which the Sessions have to live for."""
         self.endpoints_resolved: list[EndPoint] = []
         """The contact points, their names resolved; set by the first connect."""
         self._user_types: dict[tuple[str, str], type] = {}
@@ -387,23 +388,21 @@ class Cluster(ClusterOptions):
 
     def _on_room(self) -> None:
         """Some connection may take requests again; in readers and in the hub."""
-        for session in tuple(self._waiting):
-            if session._admission:
-                session._admission.admit()
-            if not session._admission:
-                self._waiting.discard(session)
+        if self._waiting:
+            admit(self._waiting)
 
     def _on_unreachable(self) -> None:
         """A host could not be connected to; in its supervisor."""
-        for session in tuple(self._waiting):
-            session._admission.give_up()
+        for admission in tuple(self._waiting):
+            admission.give_up()
 
     def _on_suspect(self, connection: Connection) -> None:
         """A host has fallen silent; in the hub."""
-        if len(self.metadata.all_hosts()) > 1:
-            for target in connection.table.waiting():
-                if isinstance(target, Execution):
-                    target.on_suspect(connection)
+        pools = [pool for supervisor in self._registry.supervisors() for pool in supervisor.pools.values()]
+        others = [pool for pool in pools if (best := pool.pick()) is not None and not best.suspect]
+        for target in connection.table.waiting():
+            if isinstance(target, Execution):
+                target.on_suspect(connection, others)
 
     def _replace_connection(self, connection: Connection) -> None:
         for supervisor in self._registry.supervisors():
@@ -460,7 +459,6 @@ class Cluster(ClusterOptions):
         connecting, self._connecting = self._connecting, None
         for session in list(self.sessions):
             session.shutdown()
-        self._waiting.clear()
         self._heartbeat.stop()
         self._registry.shutdown()
         self._control.shutdown()

@@ -7,6 +7,7 @@ lost connection, a re-prepare) goes to a spawned greenlet that owns the rest of 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
@@ -25,6 +26,7 @@ from geventcql.errors import (
     PreparedQueryNotFound,
 )
 from geventcql.net.connection import Connection
+from geventcql.net.scheduler import Timer
 from geventcql.protocol import responses
 from geventcql.retrying import Verdict, judge
 
@@ -36,6 +38,7 @@ __all__ = ["Execution", "Fetch"]
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 32
+NEVER = float("inf")
 
 
 class Sink(Protocol):
@@ -62,13 +65,19 @@ class Execution(Request):
     """One request under way; a target of :class:`~geventcql.net.connection.Connection`. The hot half is compiled."""
 
     _errors: dict[Any, BaseException]
+    _prepared_again: Counter[bytes]
     _trace_ids: list[Any]
     _earlier: list[Any]
     _plan: Iterator[Any]
+    _statement: Any
     schema_agreed = True
     """Whether all nodes have the schema that the statement made."""
     waiting = False
     """It is in the Session's queue, for a connection with room."""
+    stage = "no answer"
+    """What its deadline finds missing."""
+    _limit: Timer | None = None
+    """Ends the cold path at the deadline: no connection knows of the request meanwhile."""
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
@@ -82,7 +91,7 @@ class Execution(Request):
         if self.session.is_shutdown:
             self._fail(self._no_host())
             return
-        if self.attempts >= MAX_ATTEMPTS:
+        if self.attempts >= MAX_ATTEMPTS and self.attempts - self.prepared_again.total() >= MAX_ATTEMPTS:
             self._fail(NoHostAvailable(f"gave up after {self.attempts} attempts", self.errors))
             return
         plan = getattr(self, "_plan", None)
@@ -127,7 +136,7 @@ class Execution(Request):
 
     def _over(self) -> bool:
         """Whether it has ended, or its time has, while application code was running."""
-        if not self.done and self.attempts and monotonic() >= self.deadline:
+        if not self.done and monotonic() >= self.deadline:
             self.expire()
         return self.done
 
@@ -158,6 +167,20 @@ class Execution(Request):
         if not hasattr(self, "_errors"):
             self._errors = {}
         return self._errors
+
+    @property
+    def statement(self) -> Any:
+        """The statement as policies and listeners get it, a prepared one with its values: one object for all attempts."""
+        if not hasattr(self, "_statement"):
+            self._statement = self.resolved.policy_statement(self.values)
+        return self._statement
+
+    @property
+    def prepared_again(self) -> Counter[bytes]:
+        """How often each statement of it was prepared again, by id: a batch has many, and no policy is to hear of it."""
+        if not hasattr(self, "_prepared_again"):
+            self._prepared_again = Counter()
+        return self._prepared_again
 
     @property
     def trace_ids(self) -> list[Any]:
@@ -211,21 +234,31 @@ class Execution(Request):
         else:
             self._decide(self._handle_loss, cause)
 
-    def on_suspect(self, connection: Connection) -> None:
-        """The host has fallen silent: what may be sent twice goes to the next one at once; in the hub."""
-        if self.only_host is None and self.resolved.is_idempotent and connection.orphan(self.stream, self):
+    def on_suspect(self, connection: Connection, others: list[HostPool]) -> None:
+        """The host has fallen silent: what may be sent twice goes to one of the others at once; in the hub.
+
+        :param others: pools that have a usable connection
+        """
+        if self.only_host is not None or not self.resolved.is_idempotent:
+            return
+        keyspace = self.resolved.pool_keyspace
+        asked = {self.host, *self.errors}
+        is_other = any(pool.keyspace == keyspace and pool.host not in asked for pool in others)
+        if is_other and connection.orphan(self.stream, self):
             self._decide(self._move_on)
 
     def expire(self) -> None:
-        """The deadline has passed, in flight or waiting for room; in the hub."""
+        """The deadline has passed: in flight, waiting for room, or while a decision was made."""
         if self.done:
             return
         errors: dict[Any, Any] = {str(h): repr(e) for h, e in self.errors.items()}
         if self.waiting:
             waited = f"waited {self.timeout} s for a connection with room; the request was not sent"
             errors["(not sent)"] = waited
+        elif self.host is None:
+            errors["(not sent)"] = f"no host was chosen within {self.timeout} s; the request was not sent"
         else:
-            errors[str(self.host)] = f"no answer within {self.timeout} s"
+            errors[str(self.host)] = f"{self.stage} within {self.timeout} s"
         self._fail(OperationTimedOut(errors, self.host))
 
     def cancel(self) -> None:
@@ -252,8 +285,11 @@ class Execution(Request):
             return
         self.done = True
         sink, self.sink = self.sink, None
-        self._explain(error)
-        sink.fail(error)
+        try:
+            with suppress(Exception):  # an application's error may take no attributes
+                self._explain(error)
+        finally:
+            sink.fail(error)
 
     def _explain(self, error: Any) -> None:
         """Leave on the error what an application needs to understand it."""
@@ -267,6 +303,9 @@ class Execution(Request):
 
     def _decide(self, work: Callable[..., None], *args: Any) -> None:
         """Go on in a greenlet of the request's own; whatever becomes of that greenlet, the request ends."""
+        self.stage = "no decision about another attempt"
+        if self.deadline < NEVER:
+            self._limit = self.session.cluster._scheduler.call_at(self.deadline, self.expire)
         self.session._spawn(self._run, work, *args).rawlink(self._decided)
 
     def _run(self, work: Callable[..., None], *args: Any) -> None:
@@ -274,9 +313,18 @@ class Execution(Request):
             work(*args)
         except (Exception, gevent.Timeout) as error:  # policies may raise either
             self._fail(error)
+        finally:
+            self._leave_cold_path()
+
+    def _leave_cold_path(self) -> None:
+        """It has ended, or waits again for what has a deadline of its own."""
+        self.stage = Execution.stage
+        if self._limit is not None:
+            self._limit.cancel()
 
     def _decided(self, greenlet: Any) -> None:
         if greenlet.value is not None or not greenlet.successful():  # killed, perhaps before it began
+            self._leave_cold_path()
             self._fail(ConnectionShutdown("the driver was shut down while the request was being tried again", self.host))
 
     def _handle(self, frame: Frame, connection: Connection) -> None:
@@ -299,7 +347,7 @@ class Execution(Request):
         if isinstance(error, PreparedQueryNotFound) and self.resolved.prepares(error.info):
             self._prepare_again(error, connection)
             return
-        verdict, consistency = judge(error, self.resolved, self.retries)
+        verdict, consistency = judge(error, self.resolved, self.statement, self.retries)
         self.retries += 1
         if verdict is Verdict.IGNORE:
             self._finish(Page.void())
@@ -314,7 +362,11 @@ class Execution(Request):
             self.try_plan()
 
     def _prepare_again(self, error: ErrorMessage, connection: Connection) -> None:
-        self.retries += 1
+        if self.prepared_again[error.info] >= MAX_ATTEMPTS:
+            self._fail(_application_error(error))
+            return
+        self.prepared_again[error.info] += 1
+        self.stage = "the statement was not prepared again"
         try:
             self.session._preparer.prepare_again(self.resolved, error.info, connection, self.deadline)
         except ConnectionException as lost:  # the request itself was refused: any host may be asked
@@ -342,7 +394,7 @@ class Execution(Request):
     def _handle_loss(self, cause: BaseException) -> None:
         lost = self._lost(cause)
         self.errors[self.host] = lost
-        verdict, _ = judge(lost, self.resolved, self.retries)
+        verdict, _ = judge(lost, self.resolved, self.statement, self.retries)
         self.retries += 1
         if verdict is Verdict.RETHROW:
             self._fail(lost)
@@ -353,6 +405,7 @@ class Execution(Request):
 
     def _move_on(self) -> None:
         self.errors[self.host] = ConnectionException(f"{self.host} has fallen silent", self.host)
+        self._plan = self.session._router.plan(self)  # anew: who had no room, or was silent, may be well by now
         self.try_plan()
 
     # -- further pages ------------------------------------------------------------------------------------------------
@@ -368,6 +421,8 @@ class Execution(Request):
         resolved = self.resolved.from_page(paging_state)
         following = Execution(self.session, resolved, self.values, self.timestamp, self.timeout, self.only_host)
         following._trace_ids = self.trace_ids
+        if hasattr(self, "_statement"):
+            following._statement = self._statement
         with suppress(Exception):  # whoever waits for the page gets it
             following.start(sink)
         return following

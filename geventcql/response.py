@@ -136,11 +136,13 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         return self.get().has_more_pages
 
     def start_fetching_next_page(self) -> None:
-        """Ask for the next page; :meth:`result` and the callbacks get it.
+        """Ask for the next page; :meth:`result` and the callbacks get it. Others who wait for the current one are told first.
 
         :raises QueryExhausted: there is none
-        :raises RuntimeError: the current one has not come yet
+        :raises RuntimeError: the current one has not come yet, or somebody else has asked for the next
         """
+        self.session._check_wait()
+        gevent.sleep(0)  # an AsyncResult forgets its links when it starts anew: they are to be told before
         if not self.ready():
             raise RuntimeError("the current page has not come yet")
         page = AsyncResult.get(self, False)
@@ -230,8 +232,8 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     @property
     def query(self) -> Any:
-        """The statement."""
-        return self._execution.resolved.statement
+        """The statement, a prepared one with its values."""
+        return self._execution.statement
 
     @property
     def row_factory(self) -> Callable[..., Any]:

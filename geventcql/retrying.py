@@ -42,17 +42,18 @@ AMBIGUOUS = (ServerError, TruncateError, ConnectionException)
 NODE_ERRORS = (OverloadedErrorMessage, IsBootstrappingErrorMessage, ServerError, TruncateError)
 
 
-def judge(error: Exception, resolved: Resolved, retries: int) -> tuple[Verdict, int | None]:
+def judge(error: Exception, resolved: Resolved, statement: Any, retries: int) -> tuple[Verdict, int | None]:
     """Ask the retry policy.
 
     A statement that is not idempotent is not sent again after a failure that leaves open whether it was applied, except
     for a write that timed out with only the batch log to write.
 
     :param error: the server's answer, or how the connection ended
+    :param statement: as the policy gets it
     :param retries: how often the request has been sent again so far
     :returns: the verdict, and the consistency level of the next attempt (None: the same)
     """
-    decision, consistency = _ask(resolved.retry_policy, error, resolved, retries)
+    decision, consistency = _ask(error, resolved, statement, retries)
     verdict = Verdict(decision)
     if verdict in (Verdict.SAME_HOST, Verdict.NEXT_HOST) and not resolved.is_idempotent and _may_have_applied(error):
         return Verdict.RETHROW, None
@@ -65,8 +66,8 @@ def _may_have_applied(error: Exception) -> bool:
     return isinstance(error, AMBIGUOUS)
 
 
-def _ask(policy: Any, error: Exception, resolved: Resolved, retries: int) -> tuple[int, int | None]:
-    statement = resolved.statement
+def _ask(error: Exception, resolved: Resolved, statement: Any, retries: int) -> tuple[int, int | None]:
+    policy = resolved.retry_policy
     info: dict[str, Any] = error.info if isinstance(error, ErrorMessage) and isinstance(error.info, dict) else {}
     answer: tuple[int, int | None]
     if isinstance(error, ReadTimeoutErrorMessage):

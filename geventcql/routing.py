@@ -67,5 +67,4 @@ class Router:
         if execution.only_host is not None:
             return iter((execution.only_host,))
         resolved = execution.resolved
-        statement = resolved.policy_statement(execution.values)
-        return iter(resolved.policy.make_query_plan(resolved.working_keyspace, statement))
+        return iter(resolved.policy.make_query_plan(resolved.working_keyspace, execution.statement))

@@ -69,7 +69,7 @@ class Session(SessionSettings):
         self._waker = Waker.for_hub(self._hub)
         self._router = Router(self)
         self._preparer = Preparer(self)
-        self._admission = Admission(cluster._scheduler, cluster._max_waiting)
+        self._admission = Admission(cluster._scheduler, cluster._max_waiting, cluster._waiting)
         self._init_listeners: list[tuple[Callable[..., Any], Any, Any]] = []
         if keyspace is not None:
             self.keyspace = keyspace
@@ -113,7 +113,10 @@ class Session(SessionSettings):
             future = self.execute_async(
                 query, parameters, trace, custom_payload, timeout, execution_profile, paging_state, host, execute_as
             )
-            park(future, self._hub)
+            if future._waiter is None:
+                park(future, self._hub)
+            else:  # a listener or a policy gave it to another greenlet, which is parked on it already
+                future.wait()
             return ResultSet(future, get_outcome(future))
         except (Busy, NoHostAvailable):
             gevent.sleep(A_TURN)  # perhaps nothing was waited for: trying again in a loop must not keep the hub from its work
@@ -155,7 +158,7 @@ class Session(SessionSettings):
         else:
             used = keyspaces.used(query)
             if used is not None:
-                return self._use(query, used)
+                return self._use(query, used, execution_profile, timeout)
             resolved, values = self._resolve(
                 query, parameters, trace, custom_payload, execution_profile, paging_state, execute_as
             )
@@ -296,15 +299,21 @@ class Session(SessionSettings):
         self.cluster._enter_keyspace(keyspace)
         self.keyspace = keyspace
 
-    def _use(self, query: str | SimpleStatement, keyspace: str) -> ResponseFuture:
+    def _use(self, query: str | SimpleStatement, keyspace: str, execution_profile: Any, timeout: Any) -> ResponseFuture:
         """``USE`` is never sent on a shared connection: it acts as :meth:`set_keyspace`, in a greenlet of the driver's."""
         statement = SimpleStatement(query) if isinstance(query, str) else query
-        execution = Execution(self, resolve(self, statement, self._profile(EXEC_PROFILE_DEFAULT), None), b"", 0, None)
+        profile = self._profile(execution_profile)
+        resolved = resolve(self, statement, profile, self._timeout(profile) if timeout is NOT_SET else timeout)
+        execution = Execution(self, resolved, b"", 0, resolved.timeout)
+        execution.host = self.cluster.get_control_connection_host()  # which is asked whether there is such a keyspace
         execution.sink = future = ResponseFuture.of(execution)
 
         def enter() -> None:
-            self.set_keyspace(keyspace)
-            execution._finish(Page.void())
+            execution.stage = f"keyspace {keyspace} was not looked up"
+            self.cluster._enter_keyspace(keyspace)
+            if not execution.done:  # nobody finds a keyspace set behind a USE that failed
+                self.keyspace = keyspace
+                execution._finish(Page.void())
 
         execution._decide(enter)
         return future
@@ -414,6 +423,7 @@ class Session(SessionSettings):
     def _message_received(self, execution: Execution, message: Any) -> Any:
         """An answer that is neither a page nor an error; in the request's cold path. What the sink gets."""
         if isinstance(message, SchemaChange):
+            execution.stage = "the statement was executed, but the nodes did not agree on the changed schema"
             execution.schema_agreed = self.cluster._schema_changed(message, execution.connection)
         elif isinstance(message, SetKeyspace) and execution.connection is not None:
             # Nobody may find a keyspace set that he did not ask for.

@@ -116,7 +116,8 @@ class Connection(Sender):
         self.on_close: Callable[[Connection, BaseException | None], object] | None = None
         """Called once, from wherever the connection ends; must not switch."""
         self.on_room: Callable[[Connection], object] | None = None
-        """Called after each batch of replies and when a blocked socket takes data again; must not switch."""
+        """Called when there is room again: behind a batch of replies, expired or given-up requests, and when a blocked socket
+        has taken data. Must not switch."""
         self.on_event: Callable[[Connection, Frame], object] | None = None
         """Called with each EVENT frame; must not switch."""
         self._pid = os.getpid()
@@ -128,6 +129,7 @@ class Connection(Sender):
         self._loop = hub.loop
         self._scheduler = Scheduler.for_hub(hub)
         self._deadline_timer: Timer | None = None
+        self._room_due = False
         self._write_watcher: Any = None
         self._reader = gevent.spawn(self._read)
 
@@ -205,7 +207,20 @@ class Connection(Sender):
         done = self.table.orphan(stream, target)
         if done and self.draining:
             self.close_if_drained()
+        elif done:
+            self._room_soon()
         return done
+
+    def _room_soon(self) -> None:
+        """Tell of room in the next turn of the hub, once for all that make some in this one."""
+        if not self._room_due:
+            self._room_due = True
+            self._loop.run_callback(self._tell_room)
+
+    def _tell_room(self) -> None:
+        self._room_due = False
+        if self.on_room is not None and not self.draining:
+            self.on_room(self)
 
     def _flush(self) -> None:
         """Send all that is pending; in the hub, never blocks."""

@@ -120,6 +120,44 @@ def test_those_who_left_do_not_count(narrow: Session, gate: Event) -> None:
     assert [future.result().one().v for future in rest] == [7] * 8
 
 
+def test_who_waits_gets_the_room_of_a_killed_request(narrow: Session, node: FakeNode) -> None:
+    """The server owes the answer for ever, but the room is there at once, and for who has waited."""
+    node.on("SELECT mute", None)
+    arrived: list[int] = []
+
+    def answer(request: Request, connection: Any) -> Any:
+        arrived.append(request.params[0])
+        return own_key(request)
+
+    serve_keys(node, answer)
+    prepared = narrow.prepare(BY_KEY)
+    under_way = [gevent.spawn(narrow.execute, "SELECT mute", timeout=None) for _ in range(4)]
+    node.wait_for(lambda n: n.count("SELECT mute") == 4)
+    waiting = narrow.execute_async(prepared, (1,), timeout=2)
+    assert len(narrow._admission) == 1
+    under_way[0].kill()
+    gevent.sleep(0)
+    later = narrow.execute_async(prepared, (2,), timeout=2)
+    assert waiting.result().one().k == 1 and later.result().one().k == 2
+    assert arrived == [1, 2]
+    gevent.killall(under_way)
+
+
+def test_killed_requests_have_their_connection_replaced(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orphans count, however they were made, and though no answer comes."""
+    from geventcql.net import pool as pools
+
+    monkeypatch.setattr(pools, "MAX_ORPHANS", 64)
+    node.on("SELECT mute", None)
+    with cluster_of(node) as cluster:
+        session = cluster.connect()
+        first = pooled(session)[0]
+        mute = [gevent.spawn(session.execute, "SELECT mute", timeout=None) for _ in range(64)]
+        gevent.sleep(0)
+        gevent.killall(mute)
+        eventually(lambda: pooled(session) and pooled(session)[0] is not first)
+
+
 def test_a_request_listener_learns_of_busy(narrow: Session, gate: Event) -> None:
     """The future that a listener got hold of ends too."""
     seen: list[Any] = []
@@ -264,6 +302,23 @@ def test_requests_of_two_sessions(node: FakeNode, gate: Event) -> None:
         futures = [session.execute_async("SELECT gated") for _ in range(10) for session in sessions]
         gate.set()
         assert [future.result().one().v for future in futures] == [7] * 20
+
+
+def test_no_session_starves_another(node: FakeNode) -> None:
+    """Whoever has waited longest is next, though the other Session always has requests that wait."""
+    arrived: list[int] = []
+
+    def answer(request: Request, connection: Any) -> Any:
+        arrived.append(request.params[0])
+        return own_key(request).after(0.001)
+
+    serve_keys(node, answer)
+    with cluster_of(node, max_requests_in_flight=2) as cluster:
+        sessions = [cluster.connect(), cluster.connect()]
+        prepared = sessions[0].prepare(BY_KEY)
+        futures = [sessions[number // 10 % 2].execute_async(prepared, (number,)) for number in range(60)]
+        assert [future.result().one().k for future in futures] == list(range(60))
+    assert arrived == list(range(60))
 
 
 def test_limits_are_checked() -> None:

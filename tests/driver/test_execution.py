@@ -195,6 +195,46 @@ def test_a_retry_at_another_consistency(on_three: Session, three: FakeCluster, d
     assert len(stamps) == 1  # drawn once: a retried write is the same write
 
 
+@pytest.mark.parametrize("kind", ["prepared", "bound", "simple"])
+def test_policies_and_listeners_get_one_statement_with_its_values(session: Session, node: FakeNode, kind: str) -> None:
+    seen: list[Any] = []
+
+    class Looks(RetryPolicy):
+        def on_request_error(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append(query)
+            return self.RETRY, None
+
+    answers = iter([Error(ErrorCode.OVERLOADED), Error(ErrorCode.OVERLOADED)])
+    serve_keys(node, lambda request, connection: next(answers, None) or own_key(request))
+    node.on(TEXT, lambda request, connection: next(answers, GOOD))
+    prepared = session.prepare(BY_KEY)
+    prepared.retry_policy = Looks()
+    given = {"prepared": prepared, "bound": prepared.bind((7,)), "simple": statement(Looks())}[kind]
+    session.add_request_init_listener(lambda future: seen.append(future.query))
+    future = session.execute_async(given, (7,) if kind == "prepared" else None)
+    future.result()
+    assert len(seen) == 3 and all(query is future.query for query in seen)
+    if kind == "prepared":
+        assert future.query.prepared_statement is prepared and future.query.values == [b"\0\0\0\7"]
+    else:
+        assert future.query is given
+
+
+class Frozen(Exception):
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} cannot be set")
+
+
+def test_a_policy_raises_what_takes_no_attributes(node: FakeNode) -> None:
+    class Raises(RetryPolicy):
+        def on_request_error(self, *args: Any, **kwargs: Any) -> Any:
+            raise Frozen("mine")
+
+    node.on(TEXT, Error(ErrorCode.OVERLOADED))
+    with cluster_of(node, default_retry_policy=Raises()) as cluster, pytest.raises(Frozen, match="mine"):
+        cluster.connect().execute(TEXT, timeout=2)
+
+
 def test_the_default_policy(on_three: Session, three: FakeCluster) -> None:
     for node in three:
         node.on(TEXT, Error(ErrorCode.OVERLOADED), times=1)
@@ -470,6 +510,19 @@ def test_request_init_listeners(session: Session, node: FakeNode) -> None:
         session.remove_request_init_listener(listener, 1, a=2)
     [(query, args, kwargs, ready, count)] = seen
     assert query.query_string == TEXT and (args, kwargs, ready, count) == ((1,), {"a": 2}, False, 0)
+
+
+def test_a_listener_that_gives_the_future_away(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, GOOD)
+    others: list[Any] = []
+
+    def listener(future: Any) -> None:
+        others.append(gevent.spawn(lambda: future.result().one().v))
+        gevent.sleep(0)  # it is parked on the future now
+
+    session.add_request_init_listener(listener)
+    assert session.execute(TEXT).one().v == 1
+    assert others[0].get(timeout=2) == 1
 
 
 def test_a_listener_that_raises(session: Session, node: FakeNode) -> None:

@@ -21,7 +21,7 @@ from geventcql.errors import (
 from geventcql.policies import RoundRobinPolicy
 from geventcql.query import UNSET_VALUE, BatchStatement, dict_factory
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, pooled, serve_keys, settled
+from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Prepared, Request, Rows, Void
 from tests.support.values import Type, parse, udt
@@ -272,6 +272,29 @@ def test_a_node_that_forgets_what_it_has_just_prepared(session: Session, node: F
         session.execute(prepared, (1,), timeout=None)
     error: Any = raised.value
     assert 2 < error.attempts < 100
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_policies_do_not_hear_of_it(session: Session, node: FakeNode, cold: bool) -> None:
+    """The default policy tries again at its first question only: that comes behind the preparing."""
+    answers = iter([Error(ErrorCode.READ_TIMEOUT, received=1, block_for=1, data_present=0)])
+    serve_keys(node, lambda request, connection: next(answers, None) or own_key(request))
+    prepared = session.prepare(BY_KEY)
+    if cold:
+        node.unprepare_all()
+    assert session.execute(prepared, (5,)).one().k == 5
+
+
+def test_a_batch_of_many_statements_that_the_node_has_forgotten(session: Session, node: FakeNode) -> None:
+    batch = BatchStatement()
+    for number in range(100):
+        text = f"INSERT INTO t{number} (k) VALUES (?)"
+        node.prepare(text, [("k", "int")], None, [0])
+        batch.add(session.prepare(text), (number,))
+    node.unprepare_all()
+    future = session.execute_async(batch, timeout=30)
+    future.result()
+    assert len(future.attempted_hosts) == 101
 
 
 def test_the_connection_is_lost_while_preparing_again() -> None:

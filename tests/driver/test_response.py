@@ -20,7 +20,7 @@ from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, pooled, settled
+from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, outcome, pooled, settled
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows, paged
 
 ONE = Rows([("v", "int")], [(7,)])
@@ -242,6 +242,36 @@ def test_start_fetching_next_page_by_hand(session: Session, node: FakeNode) -> N
         pages.append(future.result().current_rows)
     assert pages == [[(0,), (1,)], [(2,), (3,)], [(4,)]]
     assert links == [future]  # a link is of one end
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_all_who_wait_get_a_page(session: Session, node: FakeNode, first: int) -> None:
+    """One of them asks for the next page as soon as it has this one; the others get this one or that one."""
+    node.on("SELECT many", paged([("v", "int")], [(i,) for i in range(4)], 2))
+    future = session.execute_async("SELECT many")
+
+    def wait(number: int) -> Any:
+        with gevent.Timeout(3):
+            rows = (future.result, future.get, future.wait)[number % 3]().current_rows
+        if number == first:
+            future.start_fetching_next_page()
+        return rows
+
+    waiting = [gevent.spawn(outcome, wait, number) for number in range(6)]
+    pages = [greenlet.get() for greenlet in waiting]
+    assert all(rows in ([(0,), (1,)], [(2,), (3,)]) for rows in pages), pages
+    assert future.result().current_rows == [(2,), (3,)]
+
+
+def test_a_page_that_is_asked_for_before_the_links_were_told(session: Session, node: FakeNode) -> None:
+    """The greenlet that is parked on the future may be woken first."""
+    node.on("SELECT many", paged([("v", "int")], [(i,) for i in range(4)], 2))
+    future = session.execute_async("SELECT many")
+    eventually(future.ready)
+    linked: list[Any] = []
+    future.rawlink(linked.append)
+    future.start_fetching_next_page()
+    assert linked == [future] and future.result().current_rows == [(2,), (3,)]
 
 
 def test_the_next_page_fails(session: Session, node: FakeNode) -> None:
@@ -502,7 +532,7 @@ def test_what_it_tells_of_the_request(session: Session, node: FakeNode, gate: Ev
     prepared = session.prepare(BY_KEY)
     future = session.execute_async(prepared, (1,))
     future.result()
-    assert future.query is prepared and future.session is session
+    assert future.query.prepared_statement is prepared and future.session is session
     assert [host.address for host in future.attempted_hosts] == [node.host]
     assert future.coordinator_host.address == node.host
     assert future.request_encoded_size == len(node.queries[-1].body)

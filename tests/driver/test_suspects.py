@@ -13,6 +13,7 @@ from geventcql.cluster import Cluster, Session
 from geventcql.net import heartbeat
 from geventcql.policies import RoundRobinPolicy
 from geventcql.query import SimpleStatement
+from tests.driver.support import eventually, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
 
@@ -82,3 +83,29 @@ def test_a_silent_host_is_asked_when_there_is_no_other(nodes: FakeCluster, sessi
     for node in nodes:
         node.resume()
     assert [future.result().one().v for future in futures] == [1] * 4
+
+
+def test_a_request_stays_with_a_silent_host_when_no_other_is_well(nodes: FakeCluster, session: Session) -> None:
+    nodes[1].stop()
+    silence(session, nodes[0])
+    futures = [session.execute_async(statement(True), timeout=10) for _ in range(4)]
+    gevent.sleep(0.8)
+    assert not any(future.ready() for future in futures)
+    nodes[0].resume()
+    assert [future.result().one().v for future in futures] == [1] * 4
+    assert len(nodes[0].queries) == 4  # nothing was sent twice
+
+
+def test_a_host_that_was_silent_before(nodes: FakeCluster, session: Session) -> None:
+    """The plan has passed it by, but when the next one falls silent it is well again."""
+    silence(session, nodes[0])
+    asked = [session.execute_async(statement(False), timeout=10) for _ in range(2)]
+    eventually(lambda: any(connection.suspect for connection in pooled(session)))
+    nodes[1].pause()
+    futures = [session.execute_async(statement(True), timeout=10) for _ in range(4)]
+    nodes[0].resume()
+    started = monotonic()
+    assert [future.result().one().v for future in futures] == [1] * 4
+    assert monotonic() - started < 5
+    nodes[1].resume()
+    gevent.wait(asked)

@@ -15,7 +15,7 @@ from gevent.event import Event
 from geventcql.cython.wire import RECEIVE_BUFFER
 from geventcql.net.connection import MAX_TURN_BYTES, MAX_TURN_FRAMES, MAX_UNSENT_BYTES, Connection
 from geventcql.net.scheduler import Scheduler
-from tests.net.peers import Recorder, ThreadNode, connected, send, template, until, wait_all
+from tests.net.peers import Recorder, ThreadNode, connected, send, settle_turns, template, until, wait_all
 from tests.support import wire
 from tests.support.fakenode import NEVER as SILENCE
 from tests.support.fakenode import FakeNode, Message, Opcode, Void
@@ -141,6 +141,19 @@ def test_a_full_table() -> None:
             gate.set()
             assert wait_all(waiting) == ["page"] * 10
             assert connection.usable and rooms and rooms[-1] == 10
+
+
+def test_requests_given_up_make_room_once_a_turn() -> None:
+    with FakeNode() as node:
+        node.on(Opcode.QUERY, None)
+        with connected(node, max_in_flight=10) as connection:
+            rooms: list[int] = []
+            connection.on_room = lambda connection: rooms.append(connection.table.room)
+            for recorder in [send(connection) for _ in range(4)]:
+                assert connection.orphan(recorder.stream, recorder)  # type: ignore[attr-defined]
+            assert not rooms, "whoever makes room may be in the middle of something"
+            settle_turns()
+            assert rooms == [10]
 
 
 # --- deadlines -------------------------------------------------------------------------------------------------------
