@@ -176,6 +176,11 @@ class Resolved(Recipe):
         options = self.options._replace(**changes)
         return type(self)(self._session, self.statement, self.profile, options, self.timeout, self.reading)
 
+    def read_by(self, factory: Any) -> Resolved:
+        """The same with another row factory."""
+        reading = (factory, self.reading[1])
+        return type(self)(self._session, self.statement, self.profile, self.options, self.timeout, reading)
+
     def from_page(self, paging_state: bytes | None) -> Resolved:
         """The same for the page behind ``paging_state``."""
         return self._changed(paging_state=paging_state)

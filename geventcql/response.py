@@ -237,8 +237,13 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     @property
     def row_factory(self) -> Callable[..., Any]:
-        """What rows become."""
-        return self.session._row_factory(self._execution.resolved.profile)
+        """What rows become; set it in a request-init listener, or for the pages to come."""
+        factory: Callable[..., Any] = self._execution.resolved.reading[0]
+        return factory
+
+    @row_factory.setter
+    def row_factory(self, factory: Callable[..., Any]) -> None:
+        self._execution.resolved = self._execution.resolved.read_by(factory)
 
     @property
     def message(self) -> Any:

@@ -81,6 +81,19 @@ def test_all_pages_are_read_as_the_first(node: FakeNode, how: str) -> None:
         assert list(rows) == [{"k": k} for (k,) in DATA]
 
 
+def test_a_listener_may_choose_the_row_factory(session: Session, node: FakeNode) -> None:
+    node.on("SELECT pages", paged(COLUMNS, DATA, 2))
+
+    def choose(future: Any) -> None:
+        assert future.row_factory is named_tuple_factory
+        future.row_factory = dict_factory
+
+    session.add_request_init_listener(choose)
+    assert list(session.execute("SELECT pages")) == [{"k": k} for (k,) in DATA]
+    session.remove_request_init_listener(choose)
+    assert session.execute("SELECT pages").one() == (0,)
+
+
 def test_a_retry_is_read_as_the_first_attempt(session: Session, node: FakeNode) -> None:
     node.on("SELECT k", in_turn(unavailable(), Rows(COLUMNS, DATA)))
     session.row_factory = dict_factory
