@@ -37,6 +37,8 @@ class Target(NamedTuple):
     required: str
     measured: str
     met: bool
+    is_aim: bool = False
+    """Wished for, not required."""
 
 
 @dataclass
@@ -114,7 +116,8 @@ AT_LEAST = (
     (SCAN, CASSANDRA, 4.0),
     (COLLECTIONS, CASSANDRA, 5.0),
 )
-AT_MOST = ((SELECT, FLOOR, 1.4), (INSERT, FLOOR, 1.4), (SELECT, V5, 1.15), (INSERT, V5, 1.15))
+AT_MOST = ((SELECT, V5, 1.15), (INSERT, V5, 1.15))
+AIMS_AT_MOST = ((SELECT, FLOOR, 1.4), (INSERT, FLOOR, 1.4))
 COSTS_AT_MOST: tuple[tuple[str, str, float, Callable[[Mapping[str, Any]], float]], ...] = (
     ("import", "s", 0.12, lambda costs: costs["import_s"]),
     ("connect and first query", "s", 0.06, lambda costs: costs["connect_s"]),
@@ -127,12 +130,13 @@ COSTS_AT_MOST: tuple[tuple[str, str, float, Callable[[Mapping[str, Any]], float]
 def targets(results: Results) -> list[Target]:
     """Every target that this run measured something for, met or not."""
     found = []
-    for limits, word in ((AT_LEAST, "at least"), (AT_MOST, "at most")):
+    for limits, word in ((AT_LEAST, "at least"), (AT_MOST, "at most"), (AIMS_AT_MOST, "aim: at most")):
         for cell, ratio, limit in limits:
             spread = results.ratio(ratio, cell)
             if spread is not None:
                 met = spread.median >= limit if limits is AT_LEAST else spread.median <= limit
-                found.append(Target(f"{cell}, {ratio.name}", f"{word} {limit:g}", f"{spread.median:.2f}", met))
+                name, required = f"{cell}, {ratio.name}", f"{word} {limit:g}"
+                found.append(Target(name, required, f"{spread.median:.2f}", met, limits is AIMS_AT_MOST))
     ours = results.costs.get("geventcql")
     if ours is not None:
         for name, unit, limit, measured in COSTS_AT_MOST:

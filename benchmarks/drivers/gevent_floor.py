@@ -1,4 +1,4 @@
-"""The floor under any gevent driver: the same frames through gevent with no CQL work.
+"""What gevent itself costs: the same frames through a plain client of gevent, with no CQL work.
 
 Each greenlet puts a recorded EXECUTE frame on a list that one greenlet sends once per turn of the hub, and waits on an
 AsyncResult; a reader greenlet cuts frames by their length and hands bodies over undecoded. Protocol v4, no timeouts,

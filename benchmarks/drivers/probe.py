@@ -11,12 +11,11 @@ import sys
 import time
 
 _ORDER = json.loads(sys.argv[1])
+_START = time.perf_counter()
 if _ORDER["package"] == "cassandra":
     from gevent import monkey
 
     monkey.patch_all()
-_START = time.perf_counter()
-if _ORDER["package"] == "cassandra":
     from cassandra.cluster import Cluster
     from cassandra.io.geventreactor import GeventConnection
 
@@ -27,6 +26,7 @@ else:
     OPTIONS = {}
 IMPORT_S = time.perf_counter() - _START
 
+import gc  # noqa: E402
 import resource  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -34,6 +34,7 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 import greenlet  # noqa: E402
+from gevent import socket  # noqa: E402
 
 from benchmarks import schema  # noqa: E402
 
@@ -103,8 +104,29 @@ class SwitchTrace:
         self.most[kind] = max(self.most.get(kind, 0.0), now - self._since)
 
 
+class CollectorTrace:
+    """The longest run of Python's garbage collector, CPU seconds; it falls into some greenlet's stretch."""
+
+    def __init__(self) -> None:
+        self.most = 0.0
+        self._since = 0.0
+        gc.callbacks.append(self._called)
+
+    def stop(self) -> None:
+        """End tracing."""
+        gc.callbacks.remove(self._called)
+
+    def _called(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._since = time.thread_time()
+        else:
+            self.most = max(self.most, time.thread_time() - self._since)
+
+
 def stall() -> dict[str, object]:
-    """The longest stretches without a switch while pages of 5,000 rows are read: iterated, and by `all()`."""
+    """What others wait for while pages of 5,000 rows are read, iterated and by `all()`: the longest stretches of CPU time
+    without a switch, and how long two greenlets with a socket between them took at most for one exchange.
+    """
     cluster = connect()
     session = cluster.connect()
     session.default_timeout = 60
@@ -116,20 +138,64 @@ def stall() -> dict[str, object]:
         "all": lambda rows: len(rows.all()),
     }
     for way, read in ways.items():
-        read(session.execute(statement, schema.SCAN_VALUES))  # decoders made, caches warm
-        trace, ticker = SwitchTrace(), gevent.spawn(_tick)
-        trace.name("ticker", ticker)
-        gevent.sleep(0)
-        trace.start()
-        count = read(session.execute(statement, schema.SCAN_VALUES))
-        trace.stop()
-        ticker.kill()
-        if count != schema.ROWS:
-            raise ValueError(f"read {count} rows, expected {schema.ROWS}")
-        most = {kind: round(seconds * 1e3, 3) for kind, seconds in trace.most.items() if kind != "ticker"}
-        found[way] = {"longest_ms": max(most.values()), "by_greenlet_ms": most, "switches": trace.switches}
+
+        def scan(read: Callable[[Any], int] = read) -> None:
+            count = read(session.execute(statement, schema.SCAN_VALUES))
+            if count != schema.ROWS:
+                raise ValueError(f"read {count} rows, expected {schema.ROWS}")
+
+        scan()  # decoders made, caches warm
+        found[way] = {**_stretches(scan), "exchange_ms": round(_longest_exchange(scan) * 1e3, 3)}
     cluster.shutdown()
     return found
+
+
+def _stretches(scan: Callable[[], None]) -> dict[str, object]:
+    trace, collector, ticker = SwitchTrace(), CollectorTrace(), gevent.spawn(_tick)
+    trace.name("ticker", ticker)
+    gevent.sleep(0)
+    trace.start()
+    scan()
+    trace.stop()
+    collector.stop()
+    ticker.kill()
+    most = {kind: round(seconds * 1e3, 3) for kind, seconds in trace.most.items() if kind != "ticker"}
+    return {
+        "longest_ms": max(most.values()),
+        "by_greenlet_ms": most,
+        "collector_ms": round(collector.most * 1e3, 3),
+        "switches": trace.switches,
+    }
+
+
+def _longest_exchange(scan: Callable[[], None]) -> float:
+    """The longest of the exchanges of two greenlets over a socket during `scan`, wall-clock seconds."""
+    near, far = socket.socketpair()
+    took: list[float] = []
+
+    def ask() -> None:
+        start = time.perf_counter()
+        try:
+            while True:
+                near.sendall(b"x")
+                near.recv(1)
+                took.append(time.perf_counter() - start)
+                start = time.perf_counter()
+        finally:
+            took.append(time.perf_counter() - start)
+
+    def answer() -> None:
+        while True:
+            far.sendall(far.recv(1))
+
+    players = [gevent.spawn(ask), gevent.spawn(answer)]
+    gevent.sleep(0.01)
+    took.clear()
+    scan()
+    gevent.killall(players)
+    near.close()
+    far.close()
+    return max(took)
 
 
 def _tick() -> None:
