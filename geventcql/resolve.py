@@ -6,6 +6,7 @@ the greenlet that executes the statement; nothing in here switches.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -87,7 +88,7 @@ class Resolved(Recipe):
         timeout: float | None,
         reading: tuple[Any, Any] | None = None,
     ) -> None:
-        self._session = session
+        self._session = weakref.ref(session)  # prepared statements keep this, and may outlive the Session
         self.statement = statement
         self.profile = profile
         self.options = options
@@ -173,13 +174,16 @@ class Resolved(Recipe):
         )
 
     def _changed(self, **changes: Any) -> Resolved:
-        options = self.options._replace(**changes)
-        return type(self)(self._session, self.statement, self.profile, options, self.timeout, self.reading)
+        return self._again(self.options._replace(**changes), self.reading)
+
+    def _again(self, options: RequestOptions, reading: tuple[Any, Any]) -> Resolved:
+        session = self._session()
+        assert session is not None, "whoever executes this holds its Session"
+        return type(self)(session, self.statement, self.profile, options, self.timeout, reading)
 
     def read_by(self, factory: Any) -> Resolved:
         """The same with another row factory."""
-        reading = (factory, self.reading[1])
-        return type(self)(self._session, self.statement, self.profile, self.options, self.timeout, reading)
+        return self._again(self.options, (factory, self.reading[1]))
 
     def from_page(self, paging_state: bytes | None) -> Resolved:
         """The same for the page behind ``paging_state``."""

@@ -181,7 +181,7 @@ class Session(SessionSettings):
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         resolved = resolve(self, prepared, profile, self._timeout(profile))
         prepared._templates[self._shape] = resolved
-        self._remembered.add(prepared)
+        self._remembered.statements.add(prepared)
         return resolved
 
     def _resolve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -50,6 +51,22 @@ class _OfDefaultProfile:
         session.__dict__[self._own] = value
 
 
+class _Remembered:
+    """The prepared statements that keep what they were resolved into under a Session's present settings."""
+
+    def __init__(self) -> None:
+        self.shape = object()
+        """Stands for the settings, as a key; another one as soon as any of them changes."""
+        self.statements: WeakSet[PreparedStatement] = WeakSet()
+
+    def forget(self) -> None:
+        """Those settings, or the whole Session, are gone; the statements live on."""
+        for prepared in self.statements:
+            prepared._templates.pop(self.shape, None)
+        self.statements.clear()
+        self.shape = object()
+
+
 class SessionSettings:
     """The settings of a Session, and what has been resolved under them."""
 
@@ -62,9 +79,9 @@ class SessionSettings:
     client_protocol_handler: ProtocolHandler | None = None
     use_client_timestamp = True
     def __init__(self, cluster: Cluster) -> None:
-        self._shape: Any = object()
-        """Replaced whenever a setting changes; statements resolved under another one are resolved anew."""
-        self._remembered: WeakSet[PreparedStatement] = WeakSet()
+        self._remembered = _Remembered()
+        self._shape = self._remembered.shape
+        weakref.finalize(self, self._remembered.forget).atexit = False
         self.cluster = cluster
         self.timestamp_generator: Callable[[], int] = cluster.timestamp_generator
 
@@ -74,10 +91,8 @@ class SessionSettings:
             self._reshape()
 
     def _reshape(self) -> None:
-        for prepared in self._remembered:
-            prepared._templates.pop(self._shape, None)
-        self._remembered.clear()
-        self._shape = object()
+        self._remembered.forget()
+        self._shape = self._remembered.shape
 
     def _profile(self, name: Any) -> ExecutionProfile:
         profile = self.cluster.profile_manager.get(name)

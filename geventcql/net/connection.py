@@ -327,12 +327,7 @@ class Connection(Sender):
                 self._send_tls_output()
             received += n
             while splitter.more:
-                batch: list[tuple[Any, Any]] = []
-                try:
-                    splitter.take(MAX_TURN_FRAMES, batch)
-                finally:  # what was cut before an error has left the table and must reach its targets
-                    self._deliver(batch)
-                frames += len(batch)
+                frames += self._hand_out()
                 if (
                     frames >= MAX_TURN_FRAMES
                     or received >= MAX_TURN_BYTES
@@ -342,6 +337,15 @@ class Connection(Sender):
                     if self.closed:
                         return
                     turn, frames, received, started = loop.iteration, 0, 0, monotonic()
+
+    def _hand_out(self) -> int:
+        """Cut a batch of replies and hand it out; kept by nobody then, while the reader waits for more."""
+        batch: list[tuple[Any, Any]] = []
+        try:
+            self._splitter.take(MAX_TURN_FRAMES, batch)
+        finally:  # what was cut before an error has left the table and must reach its targets
+            self._deliver(batch)
+        return len(batch)
 
     def _deliver(self, batch: list[tuple[Any, Any]]) -> None:
         """Hand out a batch of replies, all of them whatever one target does; nothing in here switches."""

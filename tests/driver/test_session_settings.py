@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from geventcql import ConsistencyLevel
 from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from geventcql.query import dict_factory, named_tuple_factory, tuple_factory
+from tests.driver.support import BY_KEY, eventually, serve_keys, settled
 from tests.support.fakenode import FakeNode
 
 OTHER = "other"
@@ -63,3 +66,21 @@ def test_prepared_statements_follow_a_change(session: Session, node: FakeNode) -
     prepared.fetch_size = 9
     session.execute(prepared, (1,))
     assert node.queries[-1].page_size == 9
+
+
+def test_statements_do_not_keep_the_sessions_they_were_executed_on(session: Session, node: FakeNode) -> None:
+    serve_keys(node)
+    prepared = session.prepare(BY_KEY)
+    session.execute(prepared, (1,))
+    others = [session.cluster.connect() for _ in range(3)]
+    for other in others:
+        other.execute(prepared, (1,))
+    gone = [weakref.ref(other) for other in others]
+    assert len(prepared._templates) == 4
+    others.clear()
+    del other
+    eventually(lambda: settled(session))
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * 3
+    assert len(prepared._templates) == 1
+    assert session.execute(prepared, (2,)).one().k == 2
