@@ -44,6 +44,10 @@ MAX_TURN_SECONDS = 0.002
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 # Timers of requests are not armed closer together than this: one pass ends all that are due.
 DEADLINE_GRAIN = 0.001
+# A pass ends no more requests than this; the next ones have their turn when others had theirs.
+MAX_TURN_ENDED = 256
+# So often a pass is put off, by a grain each, for the reader to come to answers that are here already.
+MAX_POSTPONED = 10
 # Shorter frames are not worth a compressor's call, bytes.
 COMPRESS_FROM = 128
 NEVER = float("inf")
@@ -129,6 +133,7 @@ class Connection(Sender):
         self._loop = hub.loop
         self._scheduler = Scheduler.for_hub(hub)
         self._deadline_timer: Timer | None = None
+        self._postponed = 0
         self._room_due = False
         self._write_watcher: Any = None
         self._reader = gevent.spawn(self._read)
@@ -390,7 +395,12 @@ class Connection(Sender):
         self._deadline_timer = None
         self.armed = NEVER
         now = monotonic()
-        due = self.table.expire(now)
+        if self._postponed < MAX_POSTPONED and (self._splitter.more or self.drain_socket()):
+            self._postponed += 1  # the hub was busy, or the reader is behind: what has come is no timeout
+            self._arm(now + DEADLINE_GRAIN)
+            return
+        self._postponed = 0
+        due = self.table.expire(now, MAX_TURN_ENDED)
         if self.table.earliest < NEVER:
             self._arm(max(self.table.earliest, now + DEADLINE_GRAIN))
         for target in due:
