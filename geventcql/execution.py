@@ -72,8 +72,8 @@ class Execution(Request):
     _statement: Any
     schema_agreed = True
     """Whether all nodes have the schema that the statement made."""
-    waiting = False
-    """It is in the Session's queue, for a connection with room."""
+    waiting = 0
+    """The number of its arrival in the Session's queue, while it waits for a connection with room; else 0."""
     stage = "no answer"
     """What its deadline finds missing."""
     _limit: Timer | None = None
