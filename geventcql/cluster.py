@@ -25,7 +25,7 @@ from geventcql.errors import (
     UserTypeDoesNotExist,
     WrongHubError,
 )
-from geventcql.execution import Execution
+from geventcql.execution import leave
 from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Host
 from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata, protect_name
@@ -411,11 +411,7 @@ class Cluster:
 
     def _on_suspect(self, connection: Connection) -> None:
         """A host has fallen silent; in the hub."""
-        pools = [pool for supervisor in self._registry.supervisors() for pool in supervisor.pools.values()]
-        others = [pool for pool in pools if (best := pool.pick()) is not None and not best.suspect]
-        for target in connection.table.waiting():
-            if isinstance(target, Execution):
-                target.on_suspect(connection, others)
+        leave(connection, (pool for supervisor in self._registry.supervisors() for pool in supervisor.pools.values()))
 
     def _replace_connection(self, connection: Connection) -> None:
         for supervisor in self._registry.supervisors():
@@ -463,6 +459,8 @@ class Cluster:
 
     def shutdown(self) -> None:
         """Close everything: waiting requests and requests in flight end with an error. Twice is harmless."""
+        if self._thread not in (None, thread_id()):
+            raise WrongHubError()
         if self.is_shutdown:
             return
         self.is_shutdown = True
