@@ -126,6 +126,7 @@ class Connection(Sender):
         """Called with each EVENT frame; must not switch."""
         self._pid = os.getpid()
         self._transport = transport
+        transport.on_output = self._flush_soon
         self._splitter = FrameSplitter(self.table, version, max_frame)
         self._unsent: memoryview | None = None
         self._segmented = False
@@ -242,6 +243,9 @@ class Connection(Sender):
             if self._segmented:
                 data = pack_segments(data, [len(f) for f in frames], self._compress_segment)
             wire = self._transport.wrap(data) if data else self._transport.take_output()
+            if wire is None:
+                self.pending = frames
+                wire = self._transport.take_output()
             self._send_now(memoryview(wire))
         except BaseException as error:
             self.defunct(error)
@@ -328,8 +332,6 @@ class Connection(Sender):
             if self.suspect:
                 self.suspect = False
             splitter.received(n)
-            if transport.is_tls:
-                self._send_tls_output()
             received += n
             while splitter.more:
                 batch: list[tuple[Any, Any]] = []
@@ -377,8 +379,8 @@ class Connection(Sender):
             raise message  # a protocol error that the server could not pin to a request
         raise FrameError(f"{self.endpoint} pushed {message!r}, which is not an event")
 
-    def _send_tls_output(self) -> None:
-        if not self.flush_due and self._transport.is_tls:
+    def _flush_soon(self) -> None:
+        if not self.flush_due:
             self.flush_due = True
             self._loop.run_callback(self._flush)
 
