@@ -7,6 +7,7 @@ in the hub and in callers; nothing in here switches or runs user code.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections import deque
 from time import monotonic
@@ -19,16 +20,17 @@ from geventcql.net.scheduler import Scheduler, Timer
 __all__ = ["Admission", "admit"]
 
 NEVER = float("inf")
-# Deadlines of waiting requests are looked at in passes no closer than this, seconds.
-GRAIN = 0.005
-# Below this many requests that were cancelled while they waited, the queues are not looked through for them.
+# So many requests that ended while they waited, or that wait no more, are kept before the queues, or the deadlines, are looked
+# through for them.
 FORGET_FLOOR = 64
+# So many requests are ended in a turn of the hub.
+MAX_TURN_ENDED = 256
 
 Hosts = frozenset[HostPool]
 Entry = tuple[int, Any, list[HostPool]]
 """The number of its arrival, the request, and the pools it may use, best first."""
 
-arrivals = itertools.count()
+arrivals = itertools.count(1)
 """Of all Sessions: room goes to whoever has waited longest, whatever Session he waits in."""
 
 
@@ -63,12 +65,15 @@ class Admission:
         self._waiting = waiting
         self._scheduler = scheduler
         self._queues: dict[Hosts, deque[Entry]] = {}
-        self._cancelled = 0
+        self._ended = 0
+        """Requests in the queues that have ended."""
+        self._deadlines: list[tuple[float, int, Any]] = []
+        """A heap of (deadline, number of the arrival, request); requests that wait no more stay in it for a while."""
         self._timer: Timer | None = None
         self._armed = NEVER
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values())) - self._cancelled
+        return sum(map(len, self._queues.values())) - self._ended
 
     def wait(self, execution: Any, pools: list[HostPool]) -> None:
         """Let a request wait until one of ``pools`` has room, or its deadline comes.
@@ -78,22 +83,22 @@ class Admission:
         waiting = len(self)
         if waiting >= self.limit:
             raise Busy(waiting, sum(pool.in_flight for pool in pools))
-        execution.waiting = True
         self._waiting.add(self)
-        self._queues.setdefault(frozenset(pools), deque()).append((next(arrivals), execution, pools))
-        if execution.deadline < self._armed:
-            self._arm(execution.deadline)
+        number = execution.waiting = next(arrivals)
+        self._queues.setdefault(frozenset(pools), deque()).append((number, execution, pools))
+        if execution.deadline < NEVER:
+            self._keep_deadline(number, execution, waiting)
 
     def _admit(self, number: int, execution: Any, pools: list[HostPool]) -> bool:
         """Send a request that waited; False if there is still no room for it."""
         if execution.done:
-            self._cancelled -= 1
+            self._ended -= 1
             return True
         try:
             for pool in pools:
                 connection = pool.pick()
                 if connection is not None and execution.send_on(connection, pool.host):
-                    execution.waiting = False
+                    execution.waiting = 0
                     return True
         except Exception as error:  # it cannot be sent at all: its own error, not the connection's
             execution._fail(error)
@@ -101,17 +106,21 @@ class Admission:
         return False
 
     def cancelled(self) -> None:
-        """A waiting request was ended by whoever waited for it."""
-        self._cancelled += 1
-        if self._cancelled > max(FORGET_FLOOR, len(self)):
-            self._keep(lambda execution: True)
+        """A request was ended while it waited."""
+        self._ended += 1
+        waiting = len(self)
+        if not waiting or self._ended > max(FORGET_FLOOR, waiting):
+            queues = {hosts: deque(entry for entry in queue if not entry[1].done) for hosts, queue in self._queues.items()}
+            self._queues = {hosts: queue for hosts, queue in queues.items() if queue}
+            self._ended = 0
+            self._left()
 
     def give_up(self) -> None:
         """A host could not be reached: whoever waits for such hosts only is told so."""
         for hosts in [h for h in self._queues if not any(pool.connections or pool.opening for pool in h)]:
             for _, execution, pools in self._queues.pop(hosts):
                 if execution.done:
-                    self._cancelled -= 1
+                    self._ended -= 1
                 else:
                     execution.unreachable(pools)
         self._left()
@@ -124,7 +133,8 @@ class Admission:
         """The Session ends: ``error_for(execution)`` gives each request's error."""
         queues, self._queues = self._queues, {}
         self._left()
-        self._cancelled = 0
+        self._deadlines = []
+        self._ended = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -132,15 +142,13 @@ class Admission:
             for _, execution, _ in queue:
                 execution._fail(error_for(execution))
 
-    def _keep(self, wanted: Any) -> None:
-        """Drop the requests that have ended, and those that ``wanted(execution)`` is false for."""
-        queues = {
-            hosts: deque(entry for entry in queue if not entry[1].done and wanted(entry[1]))
-            for hosts, queue in self._queues.items()
-        }
-        self._queues = {hosts: queue for hosts, queue in queues.items() if queue}
-        self._left()
-        self._cancelled = 0
+    def _keep_deadline(self, number: int, execution: Any, waiting: int) -> None:
+        if len(self._deadlines) > 2 * waiting + FORGET_FLOOR:
+            self._deadlines = [entry for entry in self._deadlines if entry[2].waiting == entry[1] and not entry[2].done]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (execution.deadline, number, execution))
+        if execution.deadline < self._armed:
+            self._arm(execution.deadline)
 
     def _arm(self, deadline: float) -> None:
         if self._timer is not None:
@@ -152,19 +160,12 @@ class Admission:
         self._timer = None
         self._armed = NEVER
         now = monotonic()
-        due: list[Any] = []
-        earliest = NEVER
-
-        def wanted(execution: Any) -> bool:
-            nonlocal earliest
-            if execution.deadline <= now:
-                due.append(execution)
-                return False
-            earliest = min(earliest, execution.deadline)
-            return True
-
-        self._keep(wanted)
-        if earliest < NEVER:
-            self._arm(max(earliest, now + GRAIN))
-        for execution in due:
-            execution.expire()
+        for _ in range(MAX_TURN_ENDED):
+            if not self._deadlines or self._deadlines[0][0] > now:
+                break
+            _, number, execution = heapq.heappop(self._deadlines)
+            if execution.waiting == number and not execution.done:
+                execution.expire()
+                self.cancelled()
+        if self._deadlines:
+            self._arm(self._deadlines[0][0])

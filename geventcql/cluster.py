@@ -26,7 +26,7 @@ from geventcql.errors import (
     UserTypeDoesNotExist,
     WrongHubError,
 )
-from geventcql.execution import Execution
+from geventcql.execution import leave
 from geventcql.host import DefaultEndPointFactory, EndPoint, Host
 from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata
@@ -398,11 +398,7 @@ class Cluster(ClusterOptions):
 
     def _on_suspect(self, connection: Connection) -> None:
         """A host has fallen silent; in the hub."""
-        pools = [pool for supervisor in self._registry.supervisors() for pool in supervisor.pools.values()]
-        others = [pool for pool in pools if (best := pool.pick()) is not None and not best.suspect]
-        for target in connection.table.waiting():
-            if isinstance(target, Execution):
-                target.on_suspect(connection, others)
+        leave(connection, (pool for supervisor in self._registry.supervisors() for pool in supervisor.pools.values()))
 
     def _replace_connection(self, connection: Connection) -> None:
         for supervisor in self._registry.supervisors():
@@ -448,6 +444,8 @@ class Cluster(ClusterOptions):
 
     def shutdown(self) -> None:
         """Close everything: waiting requests and requests in flight end with an error. Twice is harmless."""
+        if self._thread not in (None, thread_id()):
+            raise WrongHubError()
         if self.is_shutdown:
             return
         self.is_shutdown = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,7 +33,7 @@ from geventcql.retrying import Verdict, judge
 if TYPE_CHECKING:
     from geventcql.net.pool import HostPool
 
-__all__ = ["Execution", "Fetch"]
+__all__ = ["Execution", "Fetch", "leave"]
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class Execution(Request):
     _statement: Any
     schema_agreed = True
     """Whether all nodes have the schema that the statement made."""
-    waiting = False
-    """It is in the Session's queue, for a connection with room."""
+    waiting = 0
+    """The number of its arrival in the Session's queue, while it waits for a connection with room; else 0."""
     stage = "no answer"
     """What its deadline finds missing."""
     _limit: Timer | None = None
@@ -426,6 +426,14 @@ class Execution(Request):
         with suppress(Exception):  # whoever waits for the page gets it
             following.start(sink)
         return following
+
+
+def leave(connection: Connection, pools: Iterable[HostPool]) -> None:
+    """A connection has fallen silent: its requests go elsewhere if they may; in the hub."""
+    others = [pool for pool in pools if (best := pool.pick()) is not None and not best.suspect]
+    for target in connection.table.waiting():
+        if isinstance(target, Execution):
+            target.on_suspect(connection, others)
 
 
 def _application_error(error: ErrorMessage) -> Exception:

@@ -119,6 +119,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     def fetch_after(self, page: Page) -> AsyncResult:
         """Ask for the page behind ``page``; the answer is for :meth:`page_of`. Does not touch this future."""
+        self.session._check_thread()
         return self._execution.next_page(page.paging_state)
 
     def page_of(self, fetched: AsyncResult) -> Page:

@@ -380,9 +380,13 @@ class Session(SessionSettings):
         return self._spawn(fn, *args, **kwargs)
 
     def shutdown(self) -> None:
-        """End the Session: waiting requests fail, requests in flight end by themselves. Twice is harmless."""
+        """End the Session: waiting requests fail, requests in flight end by themselves. Twice is harmless.
+
+        :raises WrongHubError: it belongs to another thread
+        """
         if self.is_shutdown:
             return
+        self._check_thread()
         self.is_shutdown = True
         self._thread = -1
         self._reshape()  # statements live on: they need not keep this Session
@@ -405,10 +409,14 @@ class Session(SessionSettings):
 
     def _check_wait(self) -> None:
         """Refuse to wait where that cannot work."""
-        if thread_id() != self._owner:
-            raise WrongHubError()
+        self._check_thread()
         if getcurrent() is self._hub:
             raise BlockingSwitchOutError("a call that waits was made in the hub: spawn a greenlet for it")
+
+    def _check_thread(self) -> None:
+        """Refuse what would touch the hub of another thread."""
+        if thread_id() != self._owner:
+            raise WrongHubError()
 
     def _closed(self) -> Exception:
         return ConnectionShutdown("the Session has been shut down: nothing can be executed on it any more")

@@ -140,10 +140,11 @@ cdef class InFlight:
         self.orphaned += 1
         return True
 
-    def expire(self, double now) -> list:
-        """Orphan every request whose deadline has passed; :attr:`earliest` is exact afterwards.
+    def expire(self, double now, Py_ssize_t most=MAX_STREAMS) -> list:
+        """Orphan the requests whose deadline has passed; :attr:`earliest` is exact afterwards.
 
         :param now: monotonic seconds
+        :param most: how many; the others are left
         :returns: the targets, in order of stream id
         """
         cdef list out = []
@@ -152,7 +153,7 @@ cdef class InFlight:
         for i in range(self.capacity):
             if self.deadlines[i] == NEVER:
                 continue
-            if self.deadlines[i] <= now:
+            if self.deadlines[i] <= now and PyList_GET_SIZE(out) < most:
                 out.append(self.targets[i])
                 self.targets[i] = ORPHAN
                 self.readers[i] = None

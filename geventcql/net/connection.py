@@ -44,6 +44,10 @@ MAX_TURN_SECONDS = 0.002
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 # Timers of requests are not armed closer together than this: one pass ends all that are due.
 DEADLINE_GRAIN = 0.001
+# A pass ends no more requests than this; the next ones have their turn when others had theirs.
+MAX_TURN_ENDED = 256
+# So often a pass is put off, by a grain each, for the reader to come to answers that are here already.
+MAX_POSTPONED = 10
 # Shorter frames are not worth a compressor's call, bytes.
 COMPRESS_FROM = 128
 NEVER = float("inf")
@@ -122,6 +126,7 @@ class Connection(Sender):
         """Called with each EVENT frame; must not switch."""
         self._pid = os.getpid()
         self._transport = transport
+        transport.on_output = self._flush_soon
         self._splitter = FrameSplitter(self.table, version, max_frame)
         self._unsent: memoryview | None = None
         self._segmented = False
@@ -129,6 +134,7 @@ class Connection(Sender):
         self._loop = hub.loop
         self._scheduler = Scheduler.for_hub(hub)
         self._deadline_timer: Timer | None = None
+        self._postponed = 0
         self._room_due = False
         self._write_watcher: Any = None
         self._reader = gevent.spawn(self._read)
@@ -237,6 +243,9 @@ class Connection(Sender):
             if self._segmented:
                 data = pack_segments(data, [len(f) for f in frames], self._compress_segment)
             wire = self._transport.wrap(data) if data else self._transport.take_output()
+            if wire is None:
+                self.pending = frames
+                wire = self._transport.take_output()
             self._send_now(memoryview(wire))
         except BaseException as error:
             self.defunct(error)
@@ -323,8 +332,6 @@ class Connection(Sender):
             if self.suspect:
                 self.suspect = False
             splitter.received(n)
-            if transport.is_tls:
-                self._send_tls_output()
             received += n
             while splitter.more:
                 frames += self._hand_out()
@@ -376,8 +383,8 @@ class Connection(Sender):
             raise message  # a protocol error that the server could not pin to a request
         raise FrameError(f"{self.endpoint} pushed {message!r}, which is not an event")
 
-    def _send_tls_output(self) -> None:
-        if not self.flush_due and self._transport.is_tls:
+    def _flush_soon(self) -> None:
+        if not self.flush_due:
             self.flush_due = True
             self._loop.run_callback(self._flush)
 
@@ -394,7 +401,12 @@ class Connection(Sender):
         self._deadline_timer = None
         self.armed = NEVER
         now = monotonic()
-        due = self.table.expire(now)
+        if self._postponed < MAX_POSTPONED and (self._splitter.more or self.drain_socket()):
+            self._postponed += 1  # the hub was busy, or the reader is behind: what has come is no timeout
+            self._arm(now + DEADLINE_GRAIN)
+            return
+        self._postponed = 0
+        due = self.table.expire(now, MAX_TURN_ENDED)
         if self.table.earliest < NEVER:
             self._arm(max(self.table.earliest, now + DEADLINE_GRAIN))
         for target in due:

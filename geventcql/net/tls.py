@@ -25,14 +25,14 @@ class TlsTransport(Transport):
     :param server_hostname: for SNI and for the check of the certificate, if the context asks for that
     """
 
-    is_tls = True
-
     def __init__(self, sock: Any, context: ssl.SSLContext, server_hostname: str | None) -> None:
         super().__init__(sock)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._scratch = bytearray(TLS_CHUNK)
+        self._held_up = False
+        """The peer renegotiates (up to TLS 1.2), and nothing else can be written before its answer has come."""
         self.recv_into = self._recv_into
 
     def handshake(self) -> None:
@@ -69,17 +69,33 @@ class TlsTransport(Transport):
     def _recv_into(self, buffer: Any) -> int:
         with memoryview(buffer) as view:
             while True:
-                try:
-                    return int(self._tls.read(len(view), view))
-                except ssl.SSLWantReadError:
-                    if not self._receive():
-                        return 0
-                except ssl.SSLZeroReturnError:
+                n = self._read(view)
+                if self._outgoing.pending or self._held_up:
+                    self.on_output()
+                if n is not None:
+                    return n
+                if not self._receive():
                     return 0
 
-    def wrap(self, data: bytes) -> bytes:
-        self._tls.write(data)
+    def _read(self, view: memoryview) -> int | None:
+        try:
+            return int(self._tls.read(len(view), view))
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLZeroReturnError:
+            return 0
+
+    def wrap(self, data: bytes) -> bytes | None:
+        try:
+            self._tls.write(data)
+        except ssl.SSLWantReadError:
+            self._held_up = True
+            return None
+        self._held_up = False
         return self._outgoing.read()
 
     def take_output(self) -> bytes:
         return self._outgoing.read() if self._outgoing.pending else b""
+
+    def pending(self) -> bool:
+        return bool(self._incoming.pending or self._tls.pending()) or super().pending()

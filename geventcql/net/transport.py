@@ -70,18 +70,18 @@ class Transport:
     :param sock: a connected gevent socket, owned from now on
     """
 
-    is_tls = False
-
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         self.recv_into: Callable[[Any], int] = sock.recv_into
         """Receive into a writable buffer, waiting in the calling greenlet; 0 at the end of the stream."""
+        self.on_output: Callable[[], object] = lambda: None
+        """Called by ``recv_into`` when there is output to be taken, or :meth:`wrap` may work again; must not switch."""
 
     def fileno(self) -> int:
         return int(self._sock.fileno())
 
-    def wrap(self, data: bytes) -> bytes:
-        """What goes on the wire for ``data``."""
+    def wrap(self, data: bytes) -> bytes | None:
+        """What goes on the wire for ``data``; None: nothing can now, try again after ``on_output``."""
         return data
 
     def take_output(self) -> bytes:

@@ -198,6 +198,16 @@ def test_earliest_is_a_lower_bound_until_expire() -> None:
     assert table.expire(1e18) == []
 
 
+def test_expire_leaves_what_is_beyond_its_limit() -> None:
+    table = InFlight()
+    for deadline in (1.0, 5.0, 2.0, 1.0):
+        table.acquire(deadline, None, deadline)
+    assert table.expire(3.0, 2) == [1.0, 2.0]
+    assert table.earliest == 1.0 and table.orphaned == 2
+    table.check()
+    assert table.expire(3.0, 2) == [1.0] and table.earliest == 5.0
+
+
 def test_a_freed_id_forgets_its_deadline() -> None:
     table = InFlight()
     table.pop(table.acquire("a", None, 1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -319,6 +320,35 @@ def test_no_session_starves_another(node: FakeNode) -> None:
         futures = [sessions[number // 10 % 2].execute_async(prepared, (number,)) for number in range(60)]
         assert [future.result().one().k for future in futures] == list(range(60))
     assert arrived == list(range(60))
+
+
+def test_many_deadlines_at_once_do_not_stall_the_hub(node: FakeNode, gate: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    from geventcql.execution import Execution
+
+    turns: list[int] = []
+    loop = gevent.get_hub().loop
+    expire = Execution.expire
+    monkeypatch.setattr(Execution, "expire", lambda self: (turns.append(loop.iteration), expire(self)))
+    with cluster_of(node, max_requests_in_flight=1) as cluster:
+        session = cluster.connect()
+        first = session.execute_async("SELECT gated", timeout=None)
+        futures = [session.execute_async("SELECT gated", timeout=0.5) for _ in range(2000)]
+        loop.run_callback(time.sleep, 0.6)  # all of them are due then
+        gevent.wait(futures)
+        assert all(isinstance(future.exception, OperationTimedOut) for future in futures)
+        assert len(turns) == 2000 and max(turns.count(turn) for turn in set(turns)) <= 256
+        assert len(session._admission) == 0
+        gate.set()
+        assert first.result().one().v == 7
+
+
+def test_deadlines_of_those_who_wait_no_more_are_forgotten(narrow: Session) -> None:
+    """However many have waited, the Session keeps no more of them than of those who wait."""
+    prepared = narrow.prepare(BY_KEY)
+    for _ in range(100):
+        for future in [narrow.execute_async(prepared, (key,), timeout=50) for key in range(12)]:
+            future.result()
+    assert len(narrow._admission._deadlines) < 200
 
 
 def test_limits_are_checked() -> None:

@@ -319,6 +319,25 @@ def test_connect_from_another_thread(node: FakeNode) -> None:
         assert raised == [WrongHubError]
 
 
+@pytest.mark.parametrize("state", ["never connected", "shut down"])
+def test_shutdown_in_another_thread_where_that_is_harmless(node: FakeNode, state: str) -> None:
+    cluster = cluster_of(node)
+    session = None
+    if state == "shut down":
+        session = cluster.connect()
+        cluster.shutdown()
+
+    def foreign() -> None:
+        with cluster:
+            pass
+        if session is not None:
+            session.shutdown()
+
+    gevent.get_hub().threadpool.apply(foreign)
+    gevent.get_hub().threadpool.kill()
+    assert cluster.is_shutdown
+
+
 def test_a_policy_that_cannot_be_populated(node: FakeNode) -> None:
     class Broken(RoundRobinPolicy):
         def populate(self, cluster: Any, hosts: Any) -> None:

@@ -362,9 +362,12 @@ def test_a_wait_in_the_hub_raises_at_once_and_sends_nothing(session: Session, no
     assert pending.result().one().v == 7
 
 
-def test_another_thread_gets_a_named_error_soon(session: Session, gate: Event, hub_errors: list[Any]) -> None:
+def test_another_thread_gets_a_named_error_soon(session: Session, node: FakeNode, gate: Event, hub_errors: list[Any]) -> None:
     prepared = session.prepare(BY_KEY)
     pending = session.execute_async("SELECT gated")
+    node.on("SELECT many", paged([("v", "int")], [(i,) for i in range(4)], 2))
+    first = session.execute("SELECT many")
+    before = len(node.requests)
     outcome: list[Any] = []
 
     def foreign() -> None:
@@ -380,7 +383,12 @@ def test_another_thread_gets_a_named_error_soon(session: Session, gate: Event, h
             pending.result,
             pending.get,
             pending.wait,
+            lambda: list(first),
+            first.fetch_next_page,
+            first.response_future.start_fetching_next_page,
             lambda: session.cluster.connect(),
+            session.cluster.shutdown,
+            session.shutdown,
         ):
             started = time.monotonic()
             try:
@@ -392,7 +400,9 @@ def test_another_thread_gets_a_named_error_soon(session: Session, gate: Event, h
     thread.start()
     while thread.is_alive():
         gevent.sleep(0.01)
-    assert outcome == [(WrongHubError, True)] * 12
+    assert outcome == [(WrongHubError, True)] * 17
+    gevent.sleep(0.01)
+    assert len(node.requests) == before and [row.v for row in first] == [0, 1, 2, 3]
     gate.set()
     assert pending.result().one().v == 7
     in_pool = gevent.get_hub().threadpool.spawn(lambda: session.execute("SELECT now"))

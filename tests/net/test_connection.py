@@ -240,19 +240,43 @@ def test_a_reply_and_its_deadline_in_one_turn() -> None:
     assert sum(told.values()) == 200
 
 
-def test_a_busy_hub_makes_deadlines_late_not_wrong() -> None:
-    """Replies that came while this process was busy are lost to the deadline at most; nobody is told twice."""
+def test_a_busy_hub_is_no_silent_peer() -> None:
+    """Answers that came while this process was busy are read before anybody is told that none came, however many they are."""
+    with ThreadNode() as node, connected(node, max_in_flight=2048) as connection:
+        recorders = [send(connection, timeout=0.3) for _ in range(2048)]
+        gevent.sleep(0)
+        stop = time.monotonic() + 0.5
+        while time.monotonic() < stop:
+            pass
+        assert set(wait_all(recorders)) == {"page"} and connection.orphaned == 0
+
+
+def test_deadlines_hold_though_the_socket_is_never_empty() -> None:
     with FakeNode() as node:
-        node.on(Opcode.QUERY, Void())
+        node.on(Opcode.QUERY, SILENCE)
         with connected(node) as connection:
-            recorders = [send(connection, timeout=0.05) for _ in range(20)]
-            gevent.sleep(0)
-            stop = time.monotonic() + 0.1
-            while time.monotonic() < stop:
-                pass
-            wait_all(recorders)
-            gevent.sleep(0.05)
-            assert all(len(recorder.told) == 1 for recorder in recorders) and connection.orphaned == 0
+            connection._transport.pending = lambda: True  # type: ignore[method-assign]
+            assert wait_all([send(connection, timeout=0.01) for _ in range(20)], 1) == ["timeout"] * 20
+
+
+def test_many_deadlines_at_once_do_not_stall_the_hub() -> None:
+    turns: list[int] = []
+    loop = gevent.get_hub().loop
+
+    class Counts(Recorder):
+        def on_timeout(self, connection: Connection) -> None:
+            super().on_timeout(connection)
+            turns.append(loop.iteration)
+
+    with FakeNode() as node:
+        node.on(Opcode.QUERY, SILENCE)
+        with connected(node, max_in_flight=2048) as connection:
+            due = time.monotonic() + 0.1
+            recorders: list[Recorder] = [Counts() for _ in range(2048)]
+            for recorder in recorders:
+                connection.send(recorder, template("q", 4), b"", 0, None, due)
+            assert wait_all(recorders) == ["timeout"] * 2048
+            assert max(turns.count(turn) for turn in set(turns)) <= 256
 
 
 # --- the reader gives way --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +201,11 @@ def test_a_damaged_tls_record(tls: Tls) -> None:
 
 
 class OpensslServer:
-    """``openssl s_server``: what it is told on its input it sends; a line K makes it ask for new keys both ways."""
+    """``openssl s_server``: what it is told on its input it sends; a line K makes it ask for new keys both ways (TLS 1.3), a
+    line R for another handshake (TLS 1.2).
+    """
 
-    def __init__(self, directory: Path, tls: Tls) -> None:
+    def __init__(self, directory: Path, tls: Tls, version: str) -> None:
         self.host = "127.0.0.1"
         certificate = directory / "server.pem"
         issued = tls.authority.issue_cert(self.host)
@@ -211,7 +214,7 @@ class OpensslServer:
             sock.bind((self.host, 0))
             self.port = sock.getsockname()[1]
         self._log = open(directory / "received", "wb")  # noqa: SIM115
-        program = ["openssl", "s_server", "-accept", f"{self.host}:{self.port}", "-cert", str(certificate), "-tls1_3"]
+        program = ["openssl", "s_server", "-accept", f"{self.host}:{self.port}", "-cert", str(certificate), version]
         self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT)
 
     @property
@@ -236,11 +239,11 @@ class OpensslServer:
         self._log.close()
 
 
-@pytest.fixture
-def openssl_server(tmp_path: Path, tls: Tls) -> Iterator[OpensslServer]:
+@contextmanager
+def openssl_server(tmp_path: Path, tls: Tls, version: str) -> Iterator[OpensslServer]:
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl program")
-    with OpensslServer(tmp_path, tls) as server:
+    with OpensslServer(tmp_path, tls, version) as server:
         yield server
 
 
@@ -264,32 +267,52 @@ def _connect_to(server: OpensslServer, tls: Tls) -> Connection:
             return connection
 
 
-def test_key_updates_during_an_upload(openssl_server: OpensslServer, tls: Tls) -> None:
+@pytest.mark.parametrize(("version", "command"), [("-tls1_3", b"K\n"), ("-tls1_2", b"R\n")])
+def test_new_keys_during_an_upload(tmp_path: Path, version: str, command: bytes, tls: Tls) -> None:
     """New keys are asked for while 64 MB go up: reading and writing share one TLS state, not one watcher (pitfall A3)."""
-    connection = _connect_to(openssl_server, tls)
-    try:
-        upload = RequestTemplate(4, Op.QUERY, 0, b"z" * 1_000_000, b"")
-        targets: list[Recorder] = []
-        updates = 0
-        while len(targets) < 64:
-            target = Recorder(len(targets))
-            if connection.send(target, upload, b"") >= 0:
-                targets.append(target)
-            if len(targets) % 8 == 0 and updates < len(targets) // 8:
-                openssl_server.tell(b"K\n")
-                updates += 1
-            gevent.sleep(0.002)
-        assert updates == 8
-        until(lambda: connection.unsent_bytes == 0, 30)
-        # replies come through the new keys, one for each request, and nothing was lost on the way up
-        until(lambda: openssl_server.received.count(b"z") >= 64_000_000, 30)
-        assert b"SSL_do_handshake -> 1" in openssl_server.received, "no keys were updated"
-        for target in targets:
-            reply = wire.encode_envelope(wire.Envelope(4, 0, int(str(target.name)), Opcode.RESULT, wire.int_(1), True))
-            openssl_server.tell(reply)
-            gevent.sleep(0.002)
-        assert set(wait_all(targets, 10)) == {"page"}
-        assert not connection.closed
-    finally:
-        connection.close()
-        settle_turns()
+    with openssl_server(tmp_path, tls, version) as server:
+        connection = _connect_to(server, tls)
+        try:
+            upload = RequestTemplate(4, Op.QUERY, 0, b"z" * 1_000_000, b"")
+            targets: list[Recorder] = []
+            updates = 0
+            while len(targets) < 64:
+                target = Recorder(len(targets))
+                if connection.send(target, upload, b"") >= 0:
+                    targets.append(target)
+                if len(targets) % 8 == 0 and updates < len(targets) // 8:
+                    server.tell(command)
+                    updates += 1
+                gevent.sleep(0.002)
+            assert updates == 8
+            until(lambda: connection.unsent_bytes == 0, 30)
+            # replies come through the new keys, one for each request, and nothing was lost on the way up
+            until(lambda: server.received.count(b"z") >= 64_000_000, 30)
+            assert b"SSL_do_handshake -> 1" in server.received, "no keys were updated"
+            for target in targets:
+                reply = wire.encode_envelope(wire.Envelope(4, 0, int(str(target.name)), Opcode.RESULT, wire.int_(1), True))
+                server.tell(reply)
+                gevent.sleep(0.002)
+            assert set(wait_all(targets, 10)) == {"page"}
+            assert not connection.closed
+        finally:
+            connection.close()
+            settle_turns()
+
+
+def test_a_handshake_while_nothing_is_sent(tmp_path: Path, tls: Tls) -> None:
+    """The server's wish is answered though no request takes the answer along, and requests wait for the end of it."""
+    with openssl_server(tmp_path, tls, "-tls1_2") as server:
+        connection = _connect_to(server, tls)
+        try:
+            for _ in range(3):
+                handshakes = server.received.count(b"-> 1")
+                server.tell(b"R\n")
+                until(lambda: server.received.count(b"-> 1") > handshakes)  # noqa: B023
+                before = server.received.count(b"z")
+                targets = [send(connection, "z" * 1000) for _ in range(10)]
+                until(lambda: server.received.count(b"z") >= before + 10_000)  # noqa: B023
+            assert not connection.closed and not any(target.told for target in targets)
+        finally:
+            connection.close()
+            settle_turns()
