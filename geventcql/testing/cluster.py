@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 from gevent import socket
 
+from geventcql.auth import PlainTextAuthProvider
 from geventcql.testing.certificates import Certificates, make_certificates
 from geventcql.testing.node import STORAGE_PORT, CassandraNode, Settings, StartError
 from geventcql.testing.processes import Guard, wait_for
@@ -107,8 +108,6 @@ class CassandraCluster:
         if self.certificates is not None:
             options["ssl_context"] = self.certificates.ssl_context()
         if self.nodes[0].settings.auth:
-            from geventcql.auth import PlainTextAuthProvider  # only now: starting nodes does not need the driver
-
             options["auth_provider"] = PlainTextAuthProvider("cassandra", "cassandra")
         return options
 
