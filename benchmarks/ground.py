@@ -16,13 +16,16 @@ LOAD_LIMIT_S = 600
 
 @contextmanager
 def real_server(host: str | None) -> Iterator[tuple[str, int]]:
-    """(address, port) of the server at `host` ("address" or "address:port"), or of one node started for this."""
-    if host is not None:
-        address, _, port = host.partition(":")
-        yield address, int(port or 9042)
-        return
-    from geventcql.testing import CassandraCluster, MissingTool, StartError
+    """(address, port) of the server at `host`, or of one node started for this. Raises BenchmarkError."""
+    from geventcql.testing import AddressError, CassandraCluster, MissingTool, StartError, parse_address
 
+    if host is not None:
+        try:
+            server = parse_address(host)
+        except AddressError as error:
+            raise BenchmarkError(f"--host: {error}") from error
+        yield server
+        return
     with ExitStack() as stack:
         try:
             cluster = stack.enter_context(CassandraCluster(1))

@@ -26,7 +26,7 @@ from rich.table import Table
 import geventcql
 from geventcql.cluster import NoHostAvailable, Session
 from geventcql.query import UNSET_VALUE
-from geventcql.testing import CassandraCluster, MissingTool, StartError
+from geventcql.testing import AddressError, CassandraCluster, MissingTool, StartError, parse_address
 
 KEYSPACE = "geventcql_demo"
 
@@ -44,7 +44,7 @@ class Wrong(Exception):
     """An answer of the database is not what the files say."""
 
 
-FAILURES = (Wrong, DataError, MissingTool, StartError, NoHostAvailable, geventcql.DriverException)
+FAILURES = (Wrong, DataError, AddressError, MissingTool, StartError, NoHostAvailable, geventcql.DriverException)
 
 
 def create_schema(session: Session) -> None:
@@ -198,21 +198,20 @@ def main(host: str | None, limit: int | None, greenlets: int, reads: int) -> Non
     started = time.perf_counter()
     try:
         with ExitStack() as stack:
+            server = parse_address(host) if host is not None else None
             console.print("Reading the files ...")
             flights, weather = read_data(limit)
-            if host is None:
+            if server is None:
                 console.print("Starting a Cassandra ...")
-                server = stack.enter_context(CassandraCluster(1, heap="1g", jvm_options=()))
-                address, port = server.contact_points[0], server.port
-            else:
-                address, _, number = host.partition(":")
-                port = int(number or 9042)
+                cluster = stack.enter_context(CassandraCluster(1, heap="1g", jvm_options=()))
+                server = cluster.contact_points[0], cluster.port
+            address, port = server
             session = stack.enter_context(geventcql.connect([address], port=port))
             version = session.execute("SELECT release_version FROM system.local").one().release_version
             console.print(f"Connected to Cassandra {version} on {address}:{port}; {greenlets} greenlets")
-            create_schema(session)
             if host is not None:
-                stack.callback(session.execute, f"DROP KEYSPACE {KEYSPACE}", timeout=60)
+                stack.callback(session.execute, f"DROP KEYSPACE IF EXISTS {KEYSPACE}", timeout=60)
+            create_schema(session)
             load_flights(session, flights, greenlets)
             load_weather(session, weather, greenlets)
             read_points(session, flights, reads, greenlets)

@@ -12,6 +12,7 @@ another POSIX system on which all of 127.0.0.0/8 is local, Java 11 or 17, and Ma
 The fixtures for pytest stand in :mod:`geventcql.testing.plugin`.
 """
 
+from geventcql.testing.addresses import AddressError, parse_address
 from geventcql.testing.certificates import Certificates, make_certificates
 from geventcql.testing.cluster import CassandraCluster
 from geventcql.testing.jars import CASSANDRA_VERSION, MissingTool, cassandra_jars, find_java
@@ -19,6 +20,7 @@ from geventcql.testing.node import CassandraNode, Settings, StartError
 
 __all__ = [
     "CASSANDRA_VERSION",
+    "AddressError",
     "CassandraCluster",
     "CassandraNode",
     "Certificates",
@@ -28,4 +30,5 @@ __all__ = [
     "cassandra_jars",
     "find_java",
     "make_certificates",
+    "parse_address",
 ]

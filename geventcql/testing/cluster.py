@@ -6,7 +6,6 @@ Layer: testing. Runs in the calling greenlet and waits with ``gevent.sleep``.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import gevent
 from gevent import socket
 
+from geventcql.auth import PlainTextAuthProvider
 from geventcql.testing.certificates import Certificates, make_certificates
 from geventcql.testing.node import STORAGE_PORT, CassandraNode, Settings, StartError
 from geventcql.testing.processes import Guard, wait_for
@@ -108,8 +108,6 @@ class CassandraCluster:
         if self.certificates is not None:
             options["ssl_context"] = self.certificates.ssl_context()
         if self.nodes[0].settings.auth:
-            from geventcql.auth import PlainTextAuthProvider  # only now: starting nodes does not need the driver
-
             options["auth_provider"] = PlainTextAuthProvider("cassandra", "cassandra")
         return options
 
@@ -166,26 +164,38 @@ class CassandraCluster:
         return f"{self._base}{self._first + index}"
 
     def _await_members(self, started: list[CassandraNode]) -> None:
-        """Wait until the nodes that were `started` see all running nodes up, and are seen by them."""
-        running = [node for node in self.nodes if node.running]
-        pairs = [(node, other) for node in running for other in running if node is not other]
+        """Wait until the nodes that were `started` see all running nodes up, and are seen by them.
+
+        Raises StartError, at once if a node that is waited for has ended.
+        """
+        members = [node for node in self.nodes if node.running or node in started]
+        pairs = [(node, other) for node in members for other in members if node is not other]
         missing = [(node, other) for node, other in pairs if node in started or other in started]
-        deadline = time.monotonic() + self.nodes[0].settings.start_timeout
 
-        def all_seen() -> bool:
+        def decided() -> bool:
             missing[:] = [(node, other) for node, other in missing if not node.sees_up(other.address)]
-            return not missing
+            return not missing or not all(node.running for pair in missing for node in pair)
 
-        if not wait_for(all_seen, deadline - time.monotonic(), interval=0.1):
+        wait_for(decided, self.nodes[0].settings.start_timeout, interval=0.1)
+        if missing:
             told = ", ".join(f"{node.address} does not see {other.address}" for node, other in missing)
-            raise StartError(f"the nodes do not form a cluster: {told}")
+            involved = [node for node in members if any(node in pair for pair in missing)]
+            raise StartError(f"the nodes do not form a cluster: {told}\n{_last_words(involved)}")
 
     def _await_role(self) -> None:
         """Wait until one of the nodes, whichever comes first, has made the role ``cassandra``."""
-        timeout = self.nodes[0].settings.start_timeout
-        if not wait_for(lambda: any(node.made_role() for node in self.nodes), timeout, interval=0.1):
-            raise StartError(f"no node made the role cassandra within {timeout:g} s")
-        self._has_role = True
+
+        def decided() -> bool:
+            self._has_role = any(node.made_role() for node in self.nodes)
+            return self._has_role or not all(node.running for node in self.nodes)
+
+        wait_for(decided, self.nodes[0].settings.start_timeout, interval=0.1)
+        if not self._has_role:
+            raise StartError(f"no node made the role cassandra\n{_last_words(self.nodes)}")
+
+
+def _last_words(nodes: list[CassandraNode]) -> str:
+    return "\n".join(f"{node!r}\n{node.last_words()}" for node in nodes)
 
 
 def _even_tokens(index: int, nodes: int) -> list[int]:

@@ -1,7 +1,8 @@
 """Finds Java and brings Cassandra's jars through Maven, once per user.
 
 Layer: testing. Runs in the calling greenlet. The jars stand in ``$XDG_CACHE_HOME/geventcql/cassandra-<version>``
-(``~/.cache`` if that is not set). Several processes may ask at once: one fetches, the others wait for it.
+(``~/.cache`` if that is not set), with a list of their sizes: a directory that does not agree with its list is fetched
+again. Several processes may ask at once: one fetches, the others wait for it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import contextlib
 import fcntl
 import functools
 import glob
+import json
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 
 from geventcql.testing.processes import run, wait_for
@@ -25,6 +28,8 @@ JAVA_VERSIONS = (17, 11)
 """The major versions of Java on which Cassandra 5.0 runs, the preferred one first."""
 
 _FETCH_TIMEOUT = 900.0
+_LEFT_OVER = 86_400.0
+_SIZES = "sizes.json"
 
 
 class MissingTool(RuntimeError):
@@ -78,28 +83,44 @@ def cache_directory() -> str:
 
 
 def cassandra_jars() -> list[str]:
-    """The paths of the server's jars, fetched through Maven if this user does not have them yet (about 66 MB).
+    """The paths of the server's jars, fetched through Maven if this user does not have them all (about 66 MB).
 
     Raises MissingTool if Maven is needed and missing, RuntimeError with Maven's words if it fails.
     """
     directory = os.path.join(cache_directory(), f"cassandra-{CASSANDRA_VERSION}")
-    if not os.path.isdir(directory):
+    if not _is_complete(directory):
         with locked(directory + ".lock"):
-            if not os.path.isdir(directory):
+            if not _is_complete(directory):
                 _fetch(directory)
     return sorted(glob.glob(os.path.join(directory, "*.jar")))
+
+
+def _is_complete(directory: str) -> bool:
+    """Whether `directory` holds what was fetched into it: disks fill up, and caches are cleaned or copied in part."""
+    try:
+        with open(os.path.join(directory, _SIZES), encoding="utf-8") as file:
+            fetched = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return bool(fetched == _sizes(directory))
+
+
+def _sizes(directory: str) -> dict[str, int]:
+    return {os.path.basename(jar): os.path.getsize(jar) for jar in glob.glob(os.path.join(directory, "*.jar"))}
 
 
 def _fetch(directory: str) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise MissingTool(
-            f"The jars of Cassandra {CASSANDRA_VERSION} come through Maven, and there is no mvn on this machine. "
-            "Install it (Debian, Ubuntu: apt-get install maven)."
+            f"The jars of Cassandra {CASSANDRA_VERSION} are not all in {directory}. They come through Maven, and there is "
+            "no mvn on this machine. Install it (Debian, Ubuntu: apt-get install maven)."
         )
+    cache = os.path.dirname(directory)
+    _remove_left_overs(cache)
     # Maven may write beside the pom.xml, and the package's own directory may be read-only: work on a copy. The
     # rename at the end makes the jars appear all at once, so that an interrupted fetch leaves nothing half done.
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=os.path.dirname(directory)) as work:
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache) as work:
         shutil.copy(os.path.join(os.path.dirname(__file__), "pom.xml"), work)
         target = os.path.join(work, "jars")
         status, text = run(
@@ -111,7 +132,19 @@ def _fetch(directory: str) -> None:
         )
         if status != 0:
             raise RuntimeError(f"Maven could not fetch the jars of Cassandra {CASSANDRA_VERSION}:\n{text[-4000:]}")
+        with open(os.path.join(target, _SIZES), "w", encoding="utf-8") as file:
+            json.dump(_sizes(target), file)
+        if os.path.isdir(directory):
+            os.rename(directory, os.path.join(work, "incomplete"))
         os.rename(target, directory)
+
+
+def _remove_left_overs(cache: str) -> None:
+    """Remove what fetches that were killed have left behind; younger ones may be at work, for another version."""
+    for path in glob.glob(os.path.join(cache, "fetch-*")):
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.getmtime(path) < time.time() - _LEFT_OVER:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

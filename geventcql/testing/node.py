@@ -197,6 +197,7 @@ class CassandraNode:
         """Start the node's process and do not wait; :meth:`finish_start` does. Raises StartError if a port is taken."""
         if self.running:
             return
+        self.kill()  # what is left of a process that ended by itself: the guard is not to kill who has its id next
         for port in (self.port, STORAGE_PORT):
             if _accepts(self.address, port, timeout=1.0):
                 raise StartError(f"{self.address}:{port} is already taken by another process")
@@ -233,7 +234,7 @@ class CassandraNode:
             reason = f"ended with status {process.poll()} after {time.monotonic() - started:.1f} s"
         else:
             reason = f"was not ready after {self.settings.start_timeout:g} s"
-        report = self._last_words()
+        report = self.last_words()
         self.kill()
         raise StartError(f"Cassandra on {self.address}:{self.port} {reason}\n{report}")
 
@@ -327,7 +328,8 @@ class CassandraNode:
         makes_role = self.settings.auth and self._log_start == 0 and self._seeds == (self.address,)
         return _LISTENING in self.log() and (not makes_role or self.made_role()) and self.is_listening()
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """The last lines of its log and of its standard output, its errors first: for the message of a failure."""
         # An entry is a line that begins with a level, and the lines of a stack trace after it.
         entries = re.split(r"\n(?=[A-Z]+ +\[)", self.log().rstrip())
         errors = [entry for entry in entries if entry.startswith("ERROR")]

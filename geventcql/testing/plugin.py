@@ -1,7 +1,7 @@
 """Fixtures for pytest: a real Cassandra for the tests of applications, and for our own.
 
-Layer: testing. Runs in the greenlet that runs the tests. pytest finds the plugin by itself once geventcql is installed;
-else ask for it with ``-p geventcql.testing.plugin``.
+Layer: testing. Runs in the greenlet that runs the tests. pytest finds the plugin by itself once geventcql is installed,
+and with it imports the driver (about 50 ms); else ask for it with ``-p geventcql.testing.plugin``.
 
 ``cassandra``           one server for the whole test run, started when a test first asks for it
 ``cassandra_keyspace``  the name of a keyspace of this test's own, dropped after the test
@@ -24,14 +24,14 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from geventcql.cluster import Cluster
+from geventcql.session import Session
+from geventcql.testing.addresses import parse_address
 from geventcql.testing.cluster import CassandraCluster
-
-if TYPE_CHECKING:
-    from geventcql.session import Session
 
 ClusterFactory = Callable[..., CassandraCluster]
 
@@ -72,8 +72,8 @@ def cassandra(
     """
     host = request.config.getoption("cassandra_host") or os.environ.get("GEVENTCQL_CASSANDRA_HOST")
     if host:
-        name, _, port = host.partition(":")
-        yield ExistingServer([name], int(port or 9042))
+        address, port = parse_address(host)
+        yield ExistingServer([address], port)
         return
     with CassandraCluster(**cassandra_settings) as cluster:
         yield cluster
@@ -114,8 +114,6 @@ def cassandra_cluster_factory() -> Iterator[ClusterFactory]:
 
 @contextlib.contextmanager
 def _connected(server: CassandraCluster | ExistingServer, keyspace: str | None = None) -> Iterator[Session]:
-    from geventcql.cluster import Cluster  # here, so that a test run which needs no Cassandra does not load the driver
-
     options: dict[str, Any] = {}
     if isinstance(server, CassandraCluster):
         options = server.driver_options()

@@ -10,6 +10,7 @@ import os
 import subprocess
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Sequence
 
 import gevent
@@ -23,11 +24,14 @@ while read -r line; do pids=$line; done
 rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 """
 
+_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+
 
 class Guard:
     """A temporary directory and the servers that work in it; both go when this process ends, even by SIGKILL.
 
-    A small shell process watches over them. ``directory`` is the directory's path.
+    A small shell process watches over them. ``directory`` is the directory's path. In a child made by ``os.fork`` the
+    guard guards nothing: the servers are the parent's.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -44,6 +48,7 @@ class Guard:
             )
         finally:
             os.close(reader)
+        _guards.add(self)
 
     def add(self, pid: int) -> None:
         """End the process `pid` when this process ends."""
@@ -62,9 +67,26 @@ class Guard:
             self._writer = -1
             wait_for(lambda: self._watcher.poll() is not None, timeout=30)
 
+    def abandon(self) -> None:
+        """Leave servers and directory to the process that this one was forked from."""
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+
     def _tell(self) -> None:
+        if self._writer < 0:
+            return
         # A line this short is written whole or not at all, and the pipe is never full.
         os.write(self._writer, (" ".join(map(str, sorted(self._pids))) + "\n").encode())
+
+
+def _abandon_guards() -> None:
+    # A child that held the pipe open would keep the servers alive when the parent is gone.
+    for guard in _guards:
+        guard.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_guards)
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, interval: float = 0.02) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -23,8 +22,7 @@ pytest_plugins = "tests.integration.fixtures"
 
 KEYS = 1000
 SHORT = 5.0
-# Seconds of each long run: 30 suffice to fail where a driver mixes up frames; set the variable for a longer look.
-LONG = float(os.environ.get("GEVENTCQL_LONG_RUN", "30"))
+LONG = 60.0
 MEMORY_GROWTH = 200.0  # MB; twice what it takes
 TIMEOUT = 120.0  # of each request: the server has two cores here, and its client one of them
 

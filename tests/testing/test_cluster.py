@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import pytest
 
-from geventcql.testing import CassandraCluster
+from geventcql.testing import CassandraCluster, CassandraNode, StartError
 
 pytestmark = pytest.mark.integration
 
@@ -73,6 +76,52 @@ def test_data_centres_racks_restart_and_a_further_node() -> None:
         assert _look(cluster, "cassandra") == hosts
         added = cluster.add_node("dc2", "rack9")
         assert _look(cluster, "cassandra") == [*hosts, [added.address, "dc2", "rack9"]]
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes shell scripts of the nodes: each says that it listens, then does what the script says (seeds are in $@)."""
+
+    def use(script: str) -> None:
+        def command(node: CassandraNode, _jars: object) -> list[str]:
+            listening = "echo 'INFO  [main] Starting listening for CQL clients' >>system.log"
+            return ["sh", "-c", f"{listening}; {script}", node.address, *node._seeds]
+
+        monkeypatch.setattr(CassandraNode, "_command", command)
+        monkeypatch.setattr(CassandraNode, "is_listening", lambda node: True)
+
+    return use
+
+
+SEE_ALL = 'for seed; do echo "INFO  [main] /$seed:7000 is now UP, /$seed:7000 state NORMAL" >>system.log; done; '
+
+
+def test_nodes_that_do_not_see_each_other_are_quoted(scripted: Callable[[str], None]) -> None:
+    scripted('echo "INFO  [main] $0 is lonely" >>system.log; exec sleep 60')
+    with pytest.raises(StartError) as caught, CassandraCluster(2, start_timeout=1):
+        pytest.fail("it is no cluster")
+    first, second = re.findall(r"(\S+) does not see", str(caught.value))
+    assert f"{first} is lonely" in str(caught.value) and f"{second} is lonely" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "auth", "reason"),
+    [
+        ("", False, "the nodes do not form a cluster"),
+        (SEE_ALL, True, "no node made the role cassandra"),
+    ],
+)
+def test_a_node_that_ends_while_the_cluster_forms_is_not_waited_for(
+    scripted: Callable[[str], None], script: str, auth: bool, reason: str
+) -> None:
+    last = 'case $0 in *2) sleep 1; echo "it broke";; *) exec sleep 60;; esac'
+    scripted(script + last)
+    started = time.monotonic()
+    with pytest.raises(StartError) as caught, CassandraCluster(2, auth=auth, start_timeout=50):
+        pytest.fail("it is no cluster")
+    assert time.monotonic() - started < 25
+    assert reason in str(caught.value)
+    assert "rack1 stopped>" in str(caught.value) and "it broke" in str(caught.value)
 
 
 def test_a_cluster_has_nodes() -> None:

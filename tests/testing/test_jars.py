@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -17,7 +18,7 @@ MAVEN = """#!/bin/sh
 echo x >> "$CALLS"
 for argument; do case $argument in -DoutputDirectory=*) out=${argument#*=};; esac; done
 sleep 0.3
-mkdir -p "$out" && touch "$out/b.jar" "$out/a.jar"
+mkdir -p "$out" && echo b > "$out/b.jar" && echo a > "$out/a.jar"
 """
 
 
@@ -81,6 +82,42 @@ def test_the_jars_are_fetched_once_by_greenlets_that_ask_at_once(machine: Path) 
     assert [task.value for task in tasks] == [[str(directory / "a.jar"), str(directory / "b.jar")]] * 5
     assert (machine / "calls").read_text() == "x\n"
     assert sorted(os.listdir(directory.parent)) == [directory.name, f"{directory.name}.lock"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "added", "empty directory", "no list", "broken list"])
+def test_jars_that_are_not_as_they_were_fetched_are_fetched_again(machine: Path, damage: str) -> None:
+    _program(machine / "bin", "mvn", MAVEN)
+    first = Path(cassandra_jars()[0])
+    listing = first.with_name("sizes.json")
+    if damage == "truncated":
+        first.write_text("")
+    elif damage == "missing":
+        first.unlink()
+    elif damage == "added":
+        first.with_name("c.jar").write_text("x")
+    elif damage == "empty directory":
+        for path in first.parent.iterdir():
+            path.unlink()
+    elif damage == "no list":
+        listing.unlink()
+    else:
+        listing.write_text("{")
+    assert [Path(jar).read_text() for jar in cassandra_jars()] == ["a\n", "b\n"]
+    assert (machine / "calls").read_text() == "x\nx\n"
+    assert cassandra_jars()[0] == str(first)
+    assert (machine / "calls").read_text() == "x\nx\n"
+    assert sorted(os.listdir(first.parents[1])) == [first.parent.name, f"{first.parent.name}.lock"]
+
+
+def test_a_fetch_removes_what_killed_ones_left_a_day_ago(machine: Path) -> None:
+    _program(machine / "bin", "mvn", MAVEN)
+    cache = machine / "cache" / "geventcql"
+    for name, age in [("fetch-old", 90_000), ("fetch-new", 80_000)]:
+        (cache / name / "jars").mkdir(parents=True)
+        os.utime(cache / name, (time.time() - age,) * 2)
+    cassandra_jars()
+    assert not (cache / "fetch-old").exists()
+    assert (cache / "fetch-new" / "jars").exists()
 
 
 def test_without_maven_it_says_what_to_install(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_maven_is_missed_only_without_the_jars(programs: Path) -> None:
     assert (status, "sudo apt-get install maven" in text) == (1, True)
     jars = programs / ".cache" / "geventcql" / "cassandra-5.0.6"
     jars.mkdir(parents=True)
-    (jars / "cassandra-all-5.0.6.jar").touch()
+    (jars / "sizes.json").touch()
     assert _needs(programs, "server") == (0, "")
 
 

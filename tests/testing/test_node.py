@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from gevent import socket
 
 from geventcql.testing import CassandraCluster, CassandraNode, StartError
+from geventcql.testing.processes import wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -95,6 +99,34 @@ def test_a_start_that_takes_too_long_is_ended() -> None:
     with pytest.raises(StartError, match=r"was not ready after 0\.5 s"), CassandraCluster(start_timeout=0.5):
         pytest.fail("it cannot be ready")
     assert time.monotonic() - started < 10
+
+
+class RecordingGuard:
+    """Keeps the ids of the processes that it would kill."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = str(directory)
+        self.pids: set[int] = set()
+        self.add = self.pids.add
+        self.discard = self.pids.discard
+
+
+def test_the_id_of_a_process_that_ended_by_itself_is_not_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CassandraNode, "_command", lambda node, jars: ["sleep", "60"])
+    guard: Any = RecordingGuard(tmp_path)
+    node = CassandraNode("127.0.0.77", guard=guard)
+    try:
+        node.begin_start()
+        assert node.pid is not None
+        os.kill(node.pid, signal.SIGKILL)
+        assert wait_for(lambda: not node.running, timeout=10)
+        node.begin_start()
+        assert guard.pids == {node.pid}
+    finally:
+        node.kill()
+    assert guard.pids == set()
 
 
 def test_unknown_settings_are_refused() -> None:

@@ -24,6 +24,16 @@ print(guard.directory, child.pid, flush=True)
 sys.stdin.read()
 """
 
+FORKING_PARENT = PARENT.replace("sys.stdin", """import os, time
+worker = os.fork()
+if worker == 0:
+    if sys.argv[1:] == ["discard"]:
+        guard.discard(child.pid)
+    time.sleep(60)
+    os._exit(0)
+print(worker, flush=True)
+sys.stdin""")
+
 
 def _is_there(pid: int) -> bool:
     """Whether `pid` runs; one that ended and waits for its parent (or init) to look at it does not."""
@@ -46,6 +56,24 @@ def test_servers_and_their_directory_go_with_the_parent(how: signal.Signals) -> 
         parent.send_signal(how)
     assert wait_for(lambda: not _is_there(int(number)), timeout=10)
     assert wait_for(lambda: not os.path.exists(directory), timeout=10)
+
+
+@pytest.mark.parametrize("arguments", [[], ["discard"]])
+def test_a_forked_worker_does_not_keep_servers_alive_when_its_parent_is_killed(arguments: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING_PARENT, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        directory, _, number = parent.stdout.readline().rpartition(" ")
+        worker = int(parent.stdout.readline())
+        try:
+            assert _is_there(int(number)) and os.path.isdir(directory)
+            parent.kill()
+            assert wait_for(lambda: not _is_there(int(number)), timeout=10)
+            assert wait_for(lambda: not os.path.exists(directory), timeout=10)
+            assert _is_there(worker)
+        finally:
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_closed_guard_leaves_discarded_processes_alone() -> None:
