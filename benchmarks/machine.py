@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmarks.errors import BenchmarkError
+
 OURS = ("geventcql", "gevent", "greenlet")
 PEERS = ("cassandra-driver", "acsylla")
 _VERSIONS = """
@@ -43,8 +45,10 @@ def peer_versions(interpreter: Path) -> dict[str, str]:
     import json
 
     done = subprocess.run(
-        [str(interpreter), "-c", _VERSIONS, *PEERS], capture_output=True, text=True, check=True
+        [str(interpreter), "-c", _VERSIONS, *PEERS], capture_output=True, text=True, check=False
     )
+    if done.returncode:
+        raise BenchmarkError(f"{interpreter} does not have the other drivers:\n{done.stderr.strip()}")
     found: dict[str, str] = json.loads(done.stdout)
     return found
 

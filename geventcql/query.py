@@ -176,7 +176,7 @@ class BoundStatement(Statement):
     ) -> None:
         self.prepared_statement = prepared_statement
         self.payload: bytes = _NO_VALUES
-        self._given: Sequence[Any] | Mapping[str, Any] = ()
+        self._given: Sequence[Any] | Mapping[str, Any] | None = None
         options = prepared_statement
         columns = options.bind_columns
         super().__init__(
@@ -211,11 +211,16 @@ class BoundStatement(Statement):
 
     @property
     def raw_values(self) -> list[Any]:
-        """The values as the application gave them, in the order of the columns."""
-        given = self._given
+        """The values as the application gave them, in the order of the columns; in a statement that the driver made for a
+        policy, what their bytes are read as.
+        """
+        given, columns = self._given, self.prepared_statement.bind_columns
         if isinstance(given, Mapping):
-            return [given.get(column.name, UNSET_VALUE) for column in self.prepared_statement.bind_columns]
-        return list(given)
+            return [given.get(column.name, UNSET_VALUE) for column in columns]
+        if given is not None:
+            return list(given)
+        pairs = zip(columns, self.values)  # noqa: B905  not bound yet: none
+        return [c.type.decode(value) if isinstance(value, bytes) else value for c, value in pairs]
 
     @property
     def routing_key(self) -> Any:

@@ -113,6 +113,17 @@ def test_policies_and_listeners_see_the_statement_itself(session: Session, node:
     assert statement.query_string == "SELECT %s"
 
 
+def test_policies_see_the_values_of_a_prepared_statement(session: Session, node: FakeNode) -> None:
+    node.on("SELECT k FROM t WHERE k = ?", in_turn(unavailable(), Rows(COLUMNS, DATA)), rows=COLUMNS, binds=COLUMNS)
+    prepared = session.prepare("SELECT k FROM t WHERE k = ?")
+    policy = prepared.retry_policy = AtOne()
+    prepared.is_idempotent = True
+    session.execute(prepared, (5,))
+    (asked,) = policy.asked
+    assert asked.prepared_statement is prepared and asked.values == [b"\x00\x00\x00\x05"] and asked.raw_values == [5]
+    assert "values=[5]" in repr(asked)
+
+
 def test_a_policys_plan_is_asked_for_the_sessions_keyspace(node: FakeNode) -> None:
     asked: list[tuple[Any, Any]] = []
 
