@@ -161,6 +161,8 @@ class Handshake:
         """
         if isinstance(message, ErrorMessage):
             raise self._failure(message, header_version)
+        if header_version not in (None, self.version):
+            raise ProtocolError(f"{self._where()} answered in protocol v{header_version} what was asked in v{self.version}")
         if self.state == "options" and isinstance(message, Supported):
             self.supported = message.options
             offers = message.options.get("COMPRESSION", ())

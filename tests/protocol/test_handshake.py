@@ -375,6 +375,12 @@ def test_an_answer_that_a_state_does_not_have_is_told(state: str, message: Messa
     assert handshake.state == state
 
 
+def test_an_answer_in_another_version_is_refused() -> None:
+    handshake = in_state("startup")
+    with pytest.raises(ProtocolError, match=f"in protocol v9 what was asked in v{handshake.version}"):
+        handshake.receive(Ready(), 9)
+
+
 def test_a_handshake_starts_once() -> None:
     handshake = in_state("startup")
     with pytest.raises(ProtocolError, match="'startup'"):
