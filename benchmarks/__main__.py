@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import costs, ground, machine, micro, peers, picture, replay, report, runner
+from benchmarks import costs, ground, machine, micro, peers, replay, report, runner
 from benchmarks.errors import BenchmarkError
 from benchmarks.plan import GREENLETS, WORKLOADS, Plan, cells
 from benchmarks.results import Results, from_json, targets
@@ -106,6 +106,8 @@ def write(results: Results, path: Path, publish: bool, console: Console) -> None
     path.write_text(results.to_json())
     written = [path]
     if publish:
+        from benchmarks import picture  # here: nothing else needs matplotlib
+
         picture.draw(results, PICTURE)
         report.publish(PAGE, report.markdown(results))
         written += [PICTURE, PAGE]
