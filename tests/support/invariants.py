@@ -1,7 +1,7 @@
 """Checks after every test that nothing is left behind: greenlets, descriptors, errors of the hub, the driver's state.
 
-Test support, a pytest plugin; runs in the main greenlet. The driver's objects are found by the garbage collector, and
-only when the test has imported the driver; nothing here imports it.
+Test support, a pytest plugin; runs in the main greenlet. The driver is watched from within, once a test has imported it
+(nothing here imports it): connections when they end, before their books are closed, futures when they are told.
 
 A test that must leave something says why: `@pytest.mark.allow_leaks("reason")`. A test that makes the hub report errors
 takes the fixture `hub_errors`, asserts on it and clears it.
@@ -87,53 +87,30 @@ def descriptors() -> dict[int, str]:
 
 
 @dataclass
-class _Objects:
-    """Live objects that matter, found in one pass."""
-
-    greenlets: list[greenlet.greenlet]
-    connections: list[Any]
-    clusters: list[Any]
-    futures: list[Any]
-    all: int = 0
-
-
-@dataclass
 class _Scan:
-    """What the last pass saw, and how many greenlets had been spawned until then."""
+    """The greenlets that the last look through the collector found, and how many had been spawned until then."""
 
     spawns: int = 0
     greenlets: weakref.WeakSet[greenlet.greenlet] = field(default_factory=weakref.WeakSet)
+    objects: int = 0
 
 
 _last_scan = _Scan()
 
 
-def _with_subclasses(kind: type[Any] | None) -> set[type[Any]]:
-    if kind is None:
-        return set()
+def _with_subclasses(kind: type[Any]) -> set[type[Any]]:
     return {kind}.union(*map(_with_subclasses, type.__subclasses__(kind)))
 
 
-def _objects() -> _Objects:
-    greenlets = _with_subclasses(greenlet.greenlet)
-    connections = _with_subclasses(getattr(sys.modules.get("geventcql.net.connection"), "Connection", None))
-    clusters = _with_subclasses(getattr(sys.modules.get("geventcql.cluster"), "Cluster", None))
-    futures = _with_subclasses(getattr(sys.modules.get("geventcql.response"), "ResponseFuture", None))
-    wanted = greenlets | connections | clusters | futures
-    found = _Objects(_spawned.alive(), [], [], [])
-    spawned = {id(g) for g in found.greenlets}
+def _greenlets() -> list[greenlet.greenlet]:
+    """All greenlets that run, the raw ones among them, which only the collector knows."""
+    wanted = _with_subclasses(greenlet.greenlet)
+    found: list[greenlet.greenlet] = list(_spawned.alive())
+    spawned = {id(g) for g in found}
     everything = gc.get_objects()
-    found.all = len(everything)
-    for item in [item for item in everything if type(item) in wanted]:
-        if type(item) in connections:
-            found.connections.append(item)
-        elif type(item) in clusters:
-            found.clusters.append(item)
-        elif type(item) in futures:
-            found.futures.append(item)
-        elif id(item) not in spawned and _is_running(item):
-            found.greenlets.append(item)
-    _last_scan.spawns, _last_scan.greenlets = _spawned.count, weakref.WeakSet(found.greenlets)
+    found += [item for item in everything if type(item) in wanted and id(item) not in spawned and _is_running(item)]
+    _last_scan.spawns, _last_scan.greenlets = _spawned.count, weakref.WeakSet(found)
+    _last_scan.objects = len(everything)
     return found
 
 
@@ -149,6 +126,119 @@ def _where(item: greenlet.greenlet) -> str:
     return f"{item!r}\n{stack}".rstrip()
 
 
+class _Driver:
+    """What the driver does, seen by the methods that its objects begin and end with."""
+
+    def __init__(self) -> None:
+        self.connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.clusters: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.pending: dict[int, weakref.ref[Any]] = {}
+        """The requests whose futures have not been told, by the id of the future, which they hold."""
+        self.wrong: list[str] = []
+        self._watched: set[type[Any]] = set()
+
+    def watch(self) -> None:
+        """Watch the classes that have been imported by now."""
+        for module, name, watch in (
+            ("geventcql.net.connection", "Connection", self._watch_connections),
+            ("geventcql.cluster", "Cluster", self._watch_clusters),
+            ("geventcql.execution", "Execution", self._watch_requests),
+            ("geventcql.response", "ResponseFuture", self._watch_futures),
+        ):
+            kind = getattr(sys.modules.get(module), name, None)
+            if kind is not None and kind not in self._watched:
+                self._watched.add(kind)
+                watch(kind)
+
+    def _watch_connections(self, kind: Any) -> None:
+        begin, end = kind.__init__, kind._end
+
+        def __init__(connection: Any, *args: Any, **kwargs: Any) -> None:
+            begin(connection, *args, **kwargs)
+            self.connections.add(connection)
+
+        def _end(connection: Any, cause: Any) -> None:
+            if not connection.closed:
+                self.wrong += self._books(connection)
+            end(connection, cause)
+
+        kind.__init__, kind._end = __init__, _end
+
+    def _watch_clusters(self, kind: Any) -> None:
+        begin = kind.__init__
+
+        def __init__(cluster: Any, *args: Any, **kwargs: Any) -> None:
+            begin(cluster, *args, **kwargs)
+            self.clusters.add(cluster)
+
+        kind.__init__ = __init__
+
+    def _watch_requests(self, kind: Any) -> None:
+        begin = kind.start
+
+        def start(request: Any, sink: Any) -> None:
+            key = id(sink)
+            self.pending[key] = weakref.ref(request, lambda ref: self._dropped(key, ref))
+            begin(request, sink)
+
+        kind.start = start
+        self._watch_futures(sys.modules[kind.__module__].Fetch)
+
+    def _watch_futures(self, kind: Any) -> None:
+        def told(tell: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+            def end(future: Any, outcome: Any) -> None:
+                if future.ready():
+                    self.wrong.append(f"a future was ended again, by {outcome!r}")
+                self.pending.pop(id(future), None)
+                tell(future, outcome)
+
+            return end
+
+        kind.finish, kind.fail = told(kind.finish), told(kind.fail)
+
+    def _dropped(self, key: int, ref: weakref.ref[Any]) -> None:
+        if self.pending.get(key) is ref:
+            del self.pending[key]
+            self.wrong.append("a request was dropped before its future was told")
+
+    @staticmethod
+    def _books(connection: Any) -> list[str]:
+        """What is wrong with an open connection's stream ids and with what waits on them."""
+        problems = []
+        try:
+            connection.check_invariants()
+        except AssertionError as e:
+            problems.append(f"connection state: {connection!r}: {e}")
+        for target in connection.table.waiting():
+            if getattr(target, "done", False) or getattr(target, "ready", bool)():
+                problems.append(f"in flight though it has ended: {target!r} on {connection!r}")
+        return problems
+
+    def problems(self) -> list[str]:
+        """What is wrong now, and what was since :meth:`forget`."""
+        problems = list(self.wrong)
+        all_shut_down = all(cluster.is_shutdown for cluster in self.clusters)
+        pending = [request for ref in list(self.pending.values()) if (request := ref()) is not None]
+        for connection in list(self.connections):
+            problems += self._books(connection)
+            if all_shut_down and not connection.closed:
+                problems.append(f"connection open while every cluster is shut down: {connection!r}")
+            if connection.in_flight and not pending and not connection.closed:
+                problems.append(f"in flight, and nobody waits: {connection.table.waiting()!r} on {connection!r}")
+        if all_shut_down:
+            problems += [f"future never told: that of {request!r}" for request in pending]
+        return problems
+
+    def forget(self) -> None:
+        """What was wrong has been told, or was allowed."""
+        self.wrong.clear()
+        if all(cluster.is_shutdown for cluster in self.clusters):
+            self.pending.clear()
+
+
+_driver = _Driver()
+
+
 class Snapshot:
     """What was there before a test.
 
@@ -156,9 +246,11 @@ class Snapshot:
     """
 
     def __init__(self) -> None:
+        _driver.watch()
+        _driver.forget()
         self._spawns = _spawned.count
         if _last_scan.spawns != _spawned.count:
-            _objects()
+            _greenlets()
         self._greenlets = _last_scan.greenlets
         self._descriptors = descriptors()
         self.objects = 0
@@ -167,10 +259,9 @@ class Snapshot:
         """What is there now that was not, and what of the driver's state is wrong; empty when all is well."""
         problems = []
         if _spawned.count != self._spawns or _spawned.alive():
-            found = _objects()
-            self.objects = found.all
-            problems += [f"greenlet left: {_where(g)}" for g in found.greenlets if g not in self._greenlets]
-            problems += _driver_problems(found)
+            problems += [f"greenlet left: {_where(g)}" for g in _greenlets() if g not in self._greenlets]
+            self.objects = _last_scan.objects
+        problems += _driver.problems()
         problems += [
             f"descriptor left: {number} {target}"
             for number, target in descriptors().items()
@@ -190,24 +281,6 @@ class Snapshot:
             gevent.sleep(pause)
             gc.collect()
             pause = min(0.1, pause + 0.005)
-
-
-def _driver_problems(found: _Objects) -> list[str]:
-    problems = []
-    all_shut_down = all(cluster.is_shutdown for cluster in found.clusters)
-    for connection in found.connections:
-        try:
-            connection.check_invariants()
-        except AssertionError as e:
-            problems.append(f"connection state: {connection!r}: {e}")
-        if all_shut_down and not connection.closed:
-            problems.append(f"connection open while every cluster is shut down: {connection!r}")
-    if all_shut_down:
-        problems += [f"future never resolved: {future!r}" for future in found.futures if not future.ready()]
-    unresolved = getattr(sys.modules.get("geventcql.response"), "debug_unresolved", None)
-    if unresolved is not None:
-        problems += [f"future not resolved exactly once: {item!r}" for item in unresolved()]
-    return problems
 
 
 # --- the plugin ------------------------------------------------------------------------------------------------------

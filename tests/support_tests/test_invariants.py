@@ -70,62 +70,74 @@ def test_after_all_is_clean_again():
 '''
 
 DRIVER = """
-import sys, types
-import gevent, pytest
+import gevent, geventcql, pytest
+from geventcql.net.connection import Connection
+from geventcql.net.pool import HostPool
+from geventcql.response import ResponseFuture
+from tests.driver.support import pooled
 from tests.support import invariants
+from tests.support.fakenode import FakeNode, Rows
 
-invariants.SETTLE_SECONDS = 0.2
-
-class Connection:
-    closed = False
-    broken = False
-    def check_invariants(self):
-        assert not self.broken, "free 1 + in flight 1 is not 3"
-
-class Cluster:
-    is_shutdown = False
-
-class ResponseFuture:
-    def ready(self):
-        return False
-
-def module(name, **names):
-    found = types.ModuleType(name)
-    found.__dict__.update(names)
-    sys.modules[name] = found
-
-unresolved = []
-module("geventcql.net.connection", Connection=Connection)
-module("geventcql.cluster", Cluster=Cluster)
-module("geventcql.response", ResponseFuture=ResponseFuture, debug_unresolved=lambda: unresolved)
+invariants.SETTLE_SECONDS = 0.3
 kept = []
 
-@pytest.fixture(autouse=True, scope="module")
-def reader():
-    greenlet = gevent.spawn(gevent.sleep, 100)
-    yield
-    greenlet.kill()
-    kept.clear()
+@pytest.fixture(scope="module")
+def node():
+    with FakeNode() as node:
+        node.on("SELECT k", Rows([("k", "int")], [(1,)]))
+        node.on("SELECT never", lambda *args: None)
+        yield node
 
-def test_open_with_a_live_cluster():
-    kept.extend([Connection(), Cluster()])
+@pytest.fixture
+def session(node):
+    with geventcql.connect([node.host], port=node.port) as session:
+        yield session
 
-def test_open_without_a_cluster():
-    kept[1].is_shutdown = True
+@pytest.fixture(scope="module")
+def held(node):
+    with geventcql.connect([node.host], port=node.port) as session:
+        yield session
 
-def test_closed():
-    kept[0].closed = True
+def test_clean(session):
+    session.execute("SELECT k")
+    with gevent.Timeout(0.01, False):
+        session.execute("SELECT never")
+    kept.append(session.execute_async("SELECT never"))
 
-def test_broken():
-    kept[0].broken = True
+def test_orphans_stay_in_flight(session, monkeypatch):
+    monkeypatch.setattr(Connection, "orphan", lambda *args: False)
+    with gevent.Timeout(0.01, False):
+        session.execute("SELECT never")
 
-def test_unresolved():
-    kept[0].broken = False
-    unresolved.append("future 7")
+def test_told_twice(session, monkeypatch):
+    finish = ResponseFuture.finish
+    monkeypatch.setattr(ResponseFuture, "finish", lambda self, page: (finish(self, page), finish(self, page)))
+    session.execute("SELECT k")
 
-def test_never_resolved():
-    unresolved.clear()
-    kept.append(ResponseFuture())
+def test_never_told(session, monkeypatch):
+    monkeypatch.setattr(ResponseFuture, "fail", lambda self, error: None)
+    kept.append(session.execute_async("SELECT never", timeout=0.01))
+    gevent.sleep(0.05)
+
+def test_dropped(session, monkeypatch):
+    monkeypatch.setattr(ResponseFuture, "fail", lambda self, error: None)
+    session.execute_async("SELECT never", timeout=0.01)
+    gevent.sleep(0.05)
+
+def test_open_without_a_cluster(node, monkeypatch):
+    monkeypatch.setattr(HostPool, "shutdown", lambda self: None)
+    with geventcql.connect([node.host], port=node.port) as session:
+        kept.extend(pooled(session))
+
+def test_clean_held(held):
+    held.execute("SELECT k")
+
+def test_in_flight_for_ever(held):
+    class Target:
+        def on_lost(self, connection, cause):
+            pass
+    for _ in range(50):
+        pooled(held)[0].table.acquire(Target())
 """
 
 HANGS = """
@@ -199,13 +211,22 @@ def test_what_is_left_behind_is_found(tmp_path: Path) -> None:
 
 
 def test_the_drivers_state_is_checked(tmp_path: Path) -> None:
+    """By a driver with one fault at a time."""
     code, output = _pytest(tmp_path, DRIVER)
     assert code == 1
-    errors = {name for name, outcome in _outcomes(output).items() if "ERROR" in outcome}
-    assert errors == {"test_open_without_a_cluster", "test_broken", "test_unresolved", "test_never_resolved"}
-    assert "free 1 + in flight 1 is not 3" in output
-    assert "future never resolved: " in output
-    assert "future not resolved exactly once: 'future 7'" in output
+    outcomes = _outcomes(output)
+    faults = {
+        "test_orphans_stay_in_flight": "in flight though it has ended: ",
+        "test_told_twice": "a future was ended again, by <Page 1 columns",
+        "test_never_told": "future never told: ",
+        "test_dropped": "a request was dropped before its future was told",
+        "test_in_flight_for_ever": "in flight, and nobody waits: ",
+        "test_open_without_a_cluster": "connection open while every cluster is shut down: ",
+    }
+    assert {name for name, outcome in outcomes.items() if "ERROR" in outcome} == set(faults)
+    assert {name for name, outcome in outcomes.items() if outcome == {"PASSED"}} == {"test_clean", "test_clean_held"}
+    for name, text in faults.items():
+        assert text in output, name
 
 
 def test_a_test_that_waits_too_long_fails_with_stacks_and_the_next_one_runs(tmp_path: Path) -> None:
