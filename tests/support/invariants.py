@@ -210,7 +210,7 @@ class _Driver:
         except AssertionError as e:
             problems.append(f"connection state: {connection!r}: {e}")
         for target in connection.table.waiting():
-            if getattr(target, "done", False) or getattr(target, "ready", bool)():
+            if getattr(target, "done", False) is True or getattr(target, "ready", bool)():
                 problems.append(f"in flight though it has ended: {target!r} on {connection!r}")
         return problems
 
@@ -230,7 +230,7 @@ class _Driver:
         return problems
 
     def forget(self) -> None:
-        """What was wrong has been told, or was allowed."""
+        """What was wrong has been told, or is allowed."""
         self.wrong.clear()
         if all(cluster.is_shutdown for cluster in self.clusters):
             self.pending.clear()
@@ -247,7 +247,6 @@ class Snapshot:
 
     def __init__(self) -> None:
         _driver.watch()
-        _driver.forget()
         self._spawns = _spawned.count
         if _last_scan.spawns != _spawned.count:
             _greenlets()
@@ -307,6 +306,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report  # type: ignore[return-value]
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What the end of a module's fixtures did wrong is told with the next test; here that of the last ones."""
+    if _driver.wrong:
+        print("\nleft behind or wrong after the last test:", *_driver.wrong, sep="\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture
 def hub_errors() -> list[HubError]:
     """The errors that the hub has reported in this test so far; a test that expects some clears the list."""
@@ -322,11 +328,13 @@ def check_invariants(request: pytest.FixtureRequest) -> Iterator[None]:
         if not (marker.args and isinstance(marker.args[0], str) and marker.args[0].strip()):
             pytest.fail("allow_leaks needs a reason", pytrace=False)
         yield
+        _driver.forget()
         return
     before = Snapshot()
     yield
     problems = before.settle()
     if problems:
+        _driver.forget()
         text = "left behind or wrong after the test:\n" + "\n".join(problems)
         if request.node.stash.get(_failed, False):
             request.node.add_report_section("teardown", "invariants", text)
