@@ -95,11 +95,9 @@ class Admission:
             self._ended -= 1
             return True
         try:
-            for pool in pools:
-                connection = pool.pick()
-                if connection is not None and execution.send_on(connection, pool.host):
-                    execution.waiting = 0
-                    return True
+            if any(execution.try_pool(pool) for pool in pools):  # not on a silent connection: not sent is a better end
+                execution.waiting = 0
+                return True
         except Exception as error:  # it cannot be sent at all: its own error, not the connection's
             execution._fail(error)
             return True
@@ -126,18 +124,21 @@ class Admission:
         self._left()
 
     def _left(self) -> None:
-        if not self._queues:
-            self._waiting.discard(self)
+        """Where nobody waits any more, nothing keeps the Session."""
+        if self._queues:
+            return
+        self._waiting.discard(self)
+        self._deadlines.clear()
+        self._armed = NEVER
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def fail_all(self, error_for: Any) -> None:
         """The Session ends: ``error_for(execution)`` gives each request's error."""
         queues, self._queues = self._queues, {}
         self._left()
-        self._deadlines = []
         self._ended = 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         for queue in queues.values():
             for _, execution, _ in queue:
                 execution._fail(error_for(execution))

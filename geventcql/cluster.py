@@ -202,11 +202,9 @@ class Cluster(ClusterOptions):
             type(self), load_balancing_policy, default_retry_policy, execution_profiles
         )
         self._has_profiles = bool(execution_profiles)
-        if max_requests_waiting < 0 or connections_per_host < 1:
-            raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
-        self._max_in_flight = max_requests_in_flight
-        self._max_waiting = max_requests_waiting
-        self._pool_size = connections_per_host
+        self.max_requests_in_flight = max_requests_in_flight
+        self.max_requests_waiting = max_requests_waiting
+        self.connections_per_host = connections_per_host
         check(self)
         self._protocol_version = self.protocol_version
 
@@ -350,7 +348,7 @@ class Cluster(ClusterOptions):
         return next((d for d in order if d in distances), HostDistance.IGNORED)
 
     def _connections_per_host(self, host: Host) -> int:
-        return self._pool_size
+        return self.connections_per_host
 
     def _all_connections(self) -> list[Connection]:
         control = self._control.connection
@@ -457,6 +455,8 @@ class Cluster(ClusterOptions):
         connecting, self._connecting = self._connecting, None
         for session in list(self.sessions):
             session.shutdown()
+        for admission in tuple(self._waiting):  # of Sessions that were shut down while a policy was deciding
+            admission.fail_all(lambda execution: execution.session._closed())
         self._heartbeat.stop()
         self._registry.shutdown()
         self._control.shutdown()

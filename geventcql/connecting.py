@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -25,14 +26,21 @@ class _OwningSession(Session):
 
 def _dropped(cluster: Cluster, loop: Any, pid: int) -> None:
     """Nobody holds the Session any more. The collector may find out anywhere; the hub is where to close the connections."""
-    if not cluster.is_shutdown and os.getpid() == pid:  # a fork's child leaves its parent's alone
-        loop.run_callback_threadsafe(cluster.shutdown)
+    if os.getpid() == pid:  # a fork's child leaves its parent's alone
+        with suppress(ValueError):  # the loop has gone, and all connections with it
+            loop.run_callback_threadsafe(_close, cluster)
+
+
+def _close(cluster: Cluster) -> None:
+    if not list(cluster.sessions):  # not its length, which may count the one that is just going
+        cluster.shutdown()
 
 
 def connect(contact_points: Any = NOT_SET, keyspace: str | None = None, **options: Any) -> Session:
     """Connect and give a Session, whose Cluster is made, owned and shut down behind it; waits.
 
-    Whoever drops the Session without having shut it down closes everything, too, as soon as nothing is under way.
+    Whoever drops the Session without having shut it down closes everything, too, as soon as no request is under way and no
+    other Session of its Cluster is held; what was given to :meth:`Session.submit` ends with it.
     A context manager: ``with geventcql.connect(["10.0.0.1"], "shop") as session: ...``
 
     :param contact_points: addresses or names of nodes; one may be given as a string; 127.0.0.1 by default

@@ -136,7 +136,9 @@ class Execution(Request):
 
     def _over(self) -> bool:
         """Whether it has ended, or its time has, while application code was running."""
-        if not self.done and monotonic() >= self.deadline:
+        if not self.done and self.session.is_shutdown:
+            self._fail(self._no_host())
+        elif not self.done and monotonic() >= self.deadline:
             self.expire()
         return self.done
 

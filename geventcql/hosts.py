@@ -106,8 +106,8 @@ class HostSupervisor:
         self._ended = False
         self._backoffs: dict[str | None, _Backoff] = {}
         self._tried: dict[str | None, AsyncResult] = {}
-        self._idle: set[str] = set()
-        """The keyspaces whose pools were not used when last looked at."""
+        self._sent: dict[str, int] = {}
+        """How many requests had gone over the pools of keyspaces that nobody was in when last looked at."""
         self._look_at = monotonic() + IDLE
         self._greenlet = gevent.spawn(self._run)
 
@@ -152,23 +152,23 @@ class HostSupervisor:
                 self._close_unused()
 
     def _close_unused(self) -> None:
-        """Close the pools of keyspaces (below v5) that no Session is in and nothing was in flight in, twice in a row. What
-        needs one all the same, a prepared statement, has it opened again.
+        """Close the pools of keyspaces (below v5) that no Session is in and nothing was sent in since the last look.
+        What needs one all the same, a prepared statement, has it opened again.
         """
         entered = {session.keyspace for session in self._cluster.sessions}
-        unused = {
-            keyspace
+        sent = {
+            keyspace: sum(connection.sent for connection in pool.open_connections)
             for keyspace, pool in self.pools.items()
             if keyspace is not None
             and keyspace not in entered
             and not any(connection.in_flight for connection in pool.open_connections)
             and not (pool.missing and pool.opening)
         }
-        for keyspace in unused & self._idle:
+        for keyspace in [keyspace for keyspace, count in sent.items() if self._sent.get(keyspace) == count]:
             self.pools.pop(keyspace).shutdown()
-            del self._backoffs[keyspace], self._tried[keyspace]
+            del self._backoffs[keyspace], self._tried[keyspace], sent[keyspace]
             self._cluster._registry.changed()
-        self._idle = unused
+        self._sent = sent
 
     def _fill(self, pool: HostPool) -> None:
         """Open what is missing, up to the first failure."""

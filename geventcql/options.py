@@ -33,8 +33,12 @@ class OfDefaultProfile:
     def __init__(self, attribute: str) -> None:
         self._attribute = attribute
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._own = f"_{name}"
+        setattr(owner, self._own, None)
+
     def __get__(self, cluster: Any, owner: type | None = None) -> Any:
-        return None if cluster is None else getattr(cluster.profile_manager.default, self._attribute)
+        return getattr(owner, self._own) if cluster is None else getattr(cluster.profile_manager.default, self._attribute)
 
     def __set__(self, cluster: Any, value: Any) -> None:
         if cluster._has_profiles:
@@ -60,6 +64,12 @@ class ClusterOptions:
     connect_to_remote_hosts = True
     metrics: Any = None
 
+    def __init_subclass__(cls) -> None:
+        for name in ("load_balancing_policy", "default_retry_policy"):
+            if name in cls.__dict__:  # it must not hide what sets the default profile's
+                setattr(cls, f"_{name}", cls.__dict__[name])
+                delattr(cls, name)
+
 
 def check(cluster: Cluster) -> None:
     """Refuse what makes no sense and what geventcql does not have.
@@ -79,6 +89,8 @@ def check(cluster: Cluster) -> None:
         raise ValueError(
             f"protocol_version must be one of {ProtocolVersion.SUPPORTED_VERSIONS}, not {cluster.protocol_version!r}"
         )
+    if cluster.max_requests_waiting < 0 or cluster.connections_per_host < 1:
+        raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
     contact_endpoints(cluster)
     connection_settings(cluster)
 
@@ -144,8 +156,8 @@ def connection_settings(cluster: Cluster) -> ConnectionSettings:
 
     if cluster.ssl_options is not None and cluster.ssl_context is None:
         raise ValueError("ssl_options alone is not supported: give Cluster an ssl_context (ssl.create_default_context(...))")
-    if not 1 <= cluster._max_in_flight <= 32_768:
-        raise ValueError(f"max_requests_in_flight must be 1 to 32,768, not {cluster._max_in_flight}")
+    if not 1 <= cluster.max_requests_in_flight <= 32_768:
+        raise ValueError(f"max_requests_in_flight must be 1 to 32,768, not {cluster.max_requests_in_flight}")
     timeout = cluster.connect_timeout
     if timeout is not None and timeout <= 0:
         raise ValueError(f"connect_timeout must be positive, or None for no limit, not {timeout}")
@@ -160,5 +172,5 @@ def connection_settings(cluster: Cluster) -> ConnectionSettings:
         no_compact=cluster.no_compact,
         startup_options=startup_identity(cluster.application_name or None, cluster.application_version or None, client_id),
         authenticator=authenticator,
-        max_in_flight=cluster._max_in_flight,
+        max_in_flight=cluster.max_requests_in_flight,
     )

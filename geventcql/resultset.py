@@ -42,6 +42,9 @@ class ResultSet(PageView):
         """The rows of the current page."""
         return self._listed if self._listed is not None else self._page.all()
 
+    _current_rows = current_rows
+    """As many programs call it that make a DataFrame in their row factory."""
+
     @property
     def column_names(self) -> list[str]:
         """The names of the columns, in order; empty if the request gave no rows."""
@@ -199,7 +202,7 @@ class Rows(RowIterator):
             self._page, self._following, self._begun = page, None, False
             self.rows, self.at = [], 0
             result = self._result()
-            if page is not None and result is not None:
+            if page is not None and result is not None and result._iterator is self:
                 result._page = page
         return self._page is not None
 

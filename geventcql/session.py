@@ -69,7 +69,7 @@ class Session(SessionSettings):
         self._waker = Waker.for_hub(self._hub)
         self._router = Router(self)
         self._preparer = Preparer(self)
-        self._admission = Admission(cluster._scheduler, cluster._max_waiting, cluster._waiting)
+        self._admission = Admission(cluster._scheduler, cluster.max_requests_waiting, cluster._waiting)
         self._init_listeners: list[tuple[Callable[..., Any], Any, Any]] = []
         if keyspace is not None:
             self.keyspace = keyspace

@@ -119,6 +119,7 @@ class Sender:
     flush_due: bool
     compress_frame: Callable[[bytes], bytes] | None
     armed: float
+    sent: int
     def __init__(self, table: InFlight, schedule: Callable[..., Any], max_unsent: int) -> None: ...
     @property
     def usable(self) -> bool: ...

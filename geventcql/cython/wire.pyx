@@ -23,6 +23,7 @@ cdef extern from "Python.h":
 
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from time import monotonic, time_ns
 from zlib import crc32
 

@@ -97,12 +97,18 @@ cdef class RowReader:
                 self.class_of = decoder
             return decode(decoder, page, most, self.row_class, end)
         if self.kind == BY_HANDLER:
-            return self.factory(page, decoder)
+            return as_rows(self.factory(page, decoder))
         rows = decode(decoder, page, most, None, end)
-        if self.kind == AS_TUPLES:
-            return rows
-        made = self.factory(decoder.names, rows)
-        return list(made) if hasattr(made, "__next__") else made  # an iterator could be read only once
+        return rows if self.kind == AS_TUPLES else as_rows(self.factory(decoder.names, rows))
+
+
+cdef object as_rows(made):
+    """What an application's own factory or handler made of a page, as rows: what is not several rows is one."""
+    if isinstance(made, Mapping):
+        return [made] if made else []
+    if hasattr(made, "__next__"):
+        return list(made)  # an iterator could be read only once
+    return made if made is None or hasattr(made, "__iter__") else [made]
 
 
 cdef class Page:

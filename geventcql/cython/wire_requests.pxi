@@ -99,6 +99,8 @@ cdef class Sender:
     """``Callable[[bytes], bytes]`` for the frames of v3 and v4, or None."""
     cdef public double armed
     """The deadline that the timer is set to; inf if there is none."""
+    cdef readonly long long sent
+    """Requests taken so far, the driver's own left out."""
     cdef object schedule
 
     def __init__(self, InFlight table not None, schedule, Py_ssize_t max_unsent):
@@ -130,6 +132,7 @@ cdef class Sender:
         """
         if not self.is_usable():
             return -1
+        self.sent += 1
         return self.submit(target, template, values, timestamp, reader, deadline)
 
     cpdef int submit(self, target, RequestTemplate template, bytes values, int64_t timestamp, reader,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -314,3 +315,20 @@ def test_ddl_succeeds_though_the_keyspaces_cannot_be_read_again(node: FakeNode) 
         session = cluster.connect()
         node.on("SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces")
         assert session.execute("CREATE KEYSPACE mine WITH replication = {}").all() == []
+
+
+def test_a_pool_that_is_used_is_kept(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    if node.versions[0] >= 5:
+        pytest.skip("there are no connections for keyspaces on v5")
+    monkeypatch.setattr("geventcql.hosts.IDLE", 0.05)
+    with cluster_of(node) as cluster:
+        session = cluster.connect("alpha")
+        in_alpha = session.prepare(WHERE)
+        [pool] = [pool for pool in session.get_pools() if pool.keyspace == "alpha"]
+        session.keyspace = None
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            assert session.execute(in_alpha).one().name == "alpha"
+            gevent.sleep(0.005)
+        assert pool in session.get_pools()
+        eventually(lambda: pool.is_shutdown)

@@ -213,3 +213,29 @@ def test_a_class_where_an_instance_is_wanted(name: str, value: type) -> None:
 def test_a_class_in_a_profile(name: str, value: type) -> None:
     with pytest.raises(TypeError, match=f"{name} should not be a class"):
         ExecutionProfile(**{name: value})
+
+
+def test_limits_that_are_set_later(node: FakeNode) -> None:
+    with cluster_of(node) as cluster:
+        cluster.connections_per_host, cluster.max_requests_waiting, cluster.max_requests_in_flight = 3, 7, 5
+        session = cluster.connect()
+        eventually(lambda: len(pooled(session)) == 3)
+        assert session._admission.limit == 7 and pooled(session)[0].table.limit == 5
+    with cluster_of(node) as cluster:
+        cluster.connections_per_host = 0
+        with pytest.raises(ValueError, match="connections_per_host"):
+            cluster.connect()
+
+
+def test_a_policy_of_a_subclass_can_be_replaced() -> None:
+    class Mine(Cluster):
+        load_balancing_policy = RoundRobinPolicy()
+        default_retry_policy = FallthroughRetryPolicy()
+
+    assert isinstance(Mine.load_balancing_policy, RoundRobinPolicy) and Cluster.load_balancing_policy is None
+    cluster = Mine()
+    assert cluster.load_balancing_policy is Mine.load_balancing_policy
+    assert cluster.default_retry_policy is Mine.default_retry_policy
+    cluster.load_balancing_policy, cluster.default_retry_policy = other = (RoundRobinPolicy(), RetryPolicy())
+    default = cluster.profile_manager.default
+    assert (default.load_balancing_policy, default.retry_policy) == other

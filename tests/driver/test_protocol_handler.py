@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cassandra.cluster import ResultSet
 
 from geventcql.cluster import Cluster
 from geventcql.protocol import ProtocolHandler
@@ -75,3 +77,40 @@ def test_a_handler_that_returns_nothing() -> None:
         for look in (result.all, result.one, lambda: result.current_rows, lambda: bool(result), result.all):
             with pytest.raises(TypeError, match=r"Forgetful\.rows.* returned None instead of rows"):
                 look()
+
+
+RESULTS = {
+    "a mapping": (lambda: {"k": [1, 2]}, [{"k": [1, 2]}]),
+    "an empty mapping": (dict, []),
+    "a number": (lambda: 3, [3]),
+    "a generator": (lambda: (i for i in (1, 2, 3)), [1, 2, 3]),
+    "a tuple": (lambda: (1, 2, 3), [1, 2, 3]),
+    "a list": (lambda: [1, 2, 3], [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("by", ["handler", "factory"])
+@pytest.mark.parametrize("result", list(RESULTS))
+def test_what_a_page_becomes(by: str, result: str) -> None:
+    """As cassandra-driver's ResultSet has it: a mapping, or what is no series, is one row."""
+    make, rows = RESULTS[result]
+
+    class Handler(ProtocolHandler):
+        def rows(self, page: Any, decoder: Any, row_factory: Any) -> Any:
+            return make()
+
+    with FakeNode() as node, Cluster([("127.0.0.1", node.port)]) as cluster:
+        node.on("SELECT k, v FROM t", rows=COLUMNS, data=[(1, "a"), (2, "b")])
+        session = cluster.connect()
+        if by == "handler":
+            session.client_protocol_handler = Handler()
+        else:
+            session.row_factory = lambda names, rows: make()
+        looks = session.execute("SELECT k, v FROM t")
+        assert bool(looks) is bool(rows)
+        assert looks.one() == (rows[0] if rows else None)
+        assert list(looks) == rows and list(looks.current_rows) == list(looks._current_rows) == rows and looks.all() == rows
+        theirs = ResultSet(SimpleNamespace(_col_names=[], _col_types=[]), make())
+        assert list(theirs.current_rows) == rows
+
+

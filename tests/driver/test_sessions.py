@@ -126,3 +126,26 @@ def test_a_connect_that_fails_leaves_what_is_in_flight_alone(node: FakeNode) -> 
         assert isinstance(outcome(cluster.connect, "nope"), NoHostAvailable)
         assert future.result().one().v == 1
         assert node.count(Opcode.STARTUP) == 2 and not pooled(cluster.connect())[0].closed
+
+
+def test_nothing_is_left_of_a_request_that_waited_with_a_long_timeout(node: FakeNode) -> None:
+    node.on(TEXT, GOOD.after(0.05))
+    session = geventcql.connect(node.host, port=node.port, max_requests_in_flight=1, **BUSY)
+    futures = [session.execute_async(TEXT, timeout=3600) for _ in range(5)]
+    assert len(session._admission) == 4
+    assert [future.result().one().v for future in futures] == [1] * 5
+    futures.clear()
+    del session
+    eventually(lambda: gc.collect() >= 0 and not node.connections)
+
+
+def test_another_session_keeps_the_cluster_of_connect(node: FakeNode) -> None:
+    node.on(TEXT, GOOD)
+    first = geventcql.connect(node.host, port=node.port, **BUSY)
+    second = first.cluster.connect()
+    gone_first = weakref.ref(first)
+    del first
+    eventually(gone(gone_first))
+    gevent.sleep(0.05)
+    assert second.execute(TEXT).one().v == 1
+    second.cluster.shutdown()

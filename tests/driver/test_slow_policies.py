@@ -9,10 +9,10 @@ from typing import Any
 import gevent
 import pytest
 
-from geventcql.errors import OperationTimedOut
+from geventcql.errors import ConnectionShutdown, OperationTimedOut
 from geventcql.policies import RetryPolicy, RoundRobinPolicy
 from tests.driver.support import cluster_of, eventually
-from tests.support.fakenode import Error, ErrorCode, FakeNode, Rows
+from tests.support.fakenode import NEVER, Error, ErrorCode, FakeNode, Rows
 
 ANSWER = Rows([("v", "int")], [(1,)])
 
@@ -77,3 +77,34 @@ def test_a_retry_policy_that_runs_out_of_time(node: FakeNode) -> None:
         with pytest.raises(gevent.Timeout) as raised:
             session.execute("SELECT v")
         assert raised.value.seconds == 0.01
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["first plan", "after an error"])
+def test_a_session_that_is_shut_down_while_a_plan_is_made(node: FakeNode, cold: bool) -> None:
+    """Its hosts are full; nobody would ever come to the request in its queue."""
+
+    class Slow(RoundRobinPolicy):
+        pause = 0.0
+
+        def make_query_plan(self, working_keyspace: Any = None, query: Any = None) -> Iterator[Any]:
+            yield from super().make_query_plan(working_keyspace, query)
+            gevent.sleep(self.pause)
+
+    node.on("SELECT never", NEVER)
+    node.on("SELECT v", Error(ErrorCode.OVERLOADED))
+    policy = Slow()
+    options = {"load_balancing_policy": policy, "default_retry_policy": Pausing(0.1, RetryPolicy.RETRY_NEXT_HOST)}
+    with cluster_of(node, max_requests_in_flight=1, **options) as cluster:
+        session = cluster.connect()
+        if cold:
+            asked = session.execute_async("SELECT v", timeout=30)
+            eventually(lambda: node.count("SELECT v"))
+            gevent.sleep(0.05)
+        session.execute_async("SELECT never", timeout=30)
+        policy.pause = 0.1
+        if not cold:
+            asked = gevent.spawn(session.execute_async, "SELECT v", timeout=30)  # type: ignore[assignment]
+            gevent.sleep(0.02)
+        session.shutdown()
+        with pytest.raises(ConnectionShutdown), gevent.Timeout(5):
+            asked.get() if cold else asked.get().result()

@@ -15,7 +15,7 @@ from geventcql.policies import RoundRobinPolicy
 from geventcql.query import SimpleStatement
 from tests.driver.support import eventually, pooled
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import FakeNode
+from tests.support.fakenode import FakeNode, Rows
 
 QUERY = "SELECT v FROM t"
 
@@ -109,3 +109,18 @@ def test_a_host_that_was_silent_before(nodes: FakeCluster, session: Session) -> 
     assert monotonic() - started < 5
     nodes[1].resume()
     gevent.wait(asked)
+
+
+def test_who_waits_for_room_is_not_sent_to_a_silent_host(nodes: FakeCluster) -> None:
+    options = {"load_balancing_policy": RoundRobinPolicy(), "max_requests_in_flight": 2}
+    nodes[1].on(QUERY, Rows([("v", "int")], [(1,)]).after(0.3))
+    with Cluster(nodes.addresses, port=nodes.port, **options) as cluster:  # type: ignore[arg-type]
+        session = cluster.connect(wait_for_all_pools=True)
+        silence(session, nodes[0])
+        first = [session.execute_async(statement(False), timeout=1) for _ in range(4)]
+        waiting = [session.execute_async(statement(False), timeout=10) for _ in range(8)]
+        gevent.wait(first)
+        assert sum(isinstance(future.exception, OperationTimedOut) for future in first) == 2
+        assert [future.result().one().v for future in waiting] == [1] * 8
+        assert {future.coordinator_host.address for future in waiting} == {nodes[1].host}
+        nodes[0].resume()
