@@ -33,7 +33,7 @@ class ResultSet(PageView):
 
     response_future: ResponseFuture
     _listed: list[Any] | None
-    _iterator: Rows | None = None
+    _iterator: Iterator[Any] | None = None
 
     # -- the current page ---------------------------------------------------------------------------------------------
 
@@ -75,9 +75,7 @@ class ResultSet(PageView):
     # -- all pages ----------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
-        if self._listed is not None:
-            return iter(self._listed)
-        self._iterator = Rows(self)
+        self._iterator = Rows(self) if self._listed is None else iter(self._listed)
         return self._iterator
 
     def next(self) -> Any:
@@ -86,9 +84,7 @@ class ResultSet(PageView):
         :raises StopIteration: there is none
         :raises DriverException: what it is in could not be had, or does not decode; the same until iteration begins anew
         """
-        if self._iterator is None:
-            self._iterator = Rows(self)
-        return next(self._iterator)
+        return next(iter(self) if self._iterator is None else self._iterator)
 
     __next__ = next
 

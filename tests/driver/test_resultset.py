@@ -246,6 +246,7 @@ def test_fetch_next_page_and_paging_state(session: Session, table: FakeNode) -> 
     assert asked(table, "SELECT pages") == [None, b"4", b"8"]
     rows.fetch_next_page()
     assert rows.current_rows == [] and list(rows) == [] and rows.one() is None and not rows.has_more_pages
+    assert next(rows, None) is None
     assert rows.column_names == ["k", "v"]
     resumed = session.execute("SELECT pages", paging_state=session.execute("SELECT pages").paging_state)
     assert resumed.all() == DATA[4:]
