@@ -86,10 +86,7 @@ class Execution(Request):
         self._fail(error)  # listeners may have got hold of the future
 
     def try_plan(self) -> None:
-        if self.done:
-            return
-        if self.session.is_shutdown:
-            self._fail(self._no_host())
+        if self._over():
             return
         if self.attempts >= MAX_ATTEMPTS and self.attempts - self.prepared_again.total() >= MAX_ATTEMPTS:
             self._fail(NoHostAvailable(f"gave up after {self.attempts} attempts", self.errors))
