@@ -15,7 +15,7 @@ from typing import Any
 
 from geventcql.errors import Busy
 from geventcql.net.pool import HostPool
-from geventcql.net.scheduler import Scheduler, Timer
+from geventcql.net.scheduler import MAX_TURN_ENDED, Scheduler, Timer
 
 __all__ = ["Admission", "admit"]
 
@@ -23,8 +23,6 @@ NEVER = float("inf")
 # So many requests that ended while they waited, or that wait no more, are kept before the queues, or the deadlines, are looked
 # through for them.
 FORGET_FLOOR = 64
-# So many requests are ended in a turn of the hub.
-MAX_TURN_ENDED = 256
 
 Hosts = frozenset[HostPool]
 Entry = tuple[int, Any, list[HostPool]]

@@ -29,7 +29,7 @@ from geventcql.errors import (
     FrameError,
     OperationTimedOut,
 )
-from geventcql.net.scheduler import A_TURN, Scheduler, Timer
+from geventcql.net.scheduler import A_TURN, MAX_TURN_ENDED, Scheduler, Timer
 from geventcql.net.transport import Transport
 from geventcql.protocol import compression, responses
 from geventcql.protocol import constants as C
@@ -44,8 +44,6 @@ MAX_TURN_SECONDS = 0.002
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 # Timers of requests are not armed closer together than this: one pass ends all that are due.
 DEADLINE_GRAIN = 0.001
-# A pass ends no more requests than this; the next ones have their turn when others had theirs.
-MAX_TURN_ENDED = 256
 # So often a pass is put off, by a grain each, for the reader to come to answers that are here already.
 MAX_POSTPONED = 10
 # Shorter frames are not worth a compressor's call, bytes.

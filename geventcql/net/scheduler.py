@@ -15,11 +15,13 @@ from typing import Any
 
 import gevent
 
-__all__ = ["A_TURN", "Scheduler", "Timer"]
+__all__ = ["A_TURN", "MAX_TURN_ENDED", "Scheduler", "Timer"]
 
 A_TURN = 1e-9
 """Seconds to sleep for everybody else to have a turn. Not 0: the hub runs what sleeps for 0 again and again, up to 50 times,
 before it looks at sockets and timers."""
+MAX_TURN_ENDED = 256
+"""A pass over deadlines ends no more requests than this; the next ones have their turn when others had theirs."""
 
 Callback = Callable[..., object]
 
