@@ -396,12 +396,11 @@ class Cluster(ClusterOptions):
 
     def _on_suspect(self, connection: Connection) -> None:
         """A host has fallen silent; in the hub."""
-        leave(connection, (pool for supervisor in self._registry.supervisors() for pool in supervisor.pools.values()))
+        leave(connection, self._registry.pools())
 
     def _replace_connection(self, connection: Connection) -> None:
-        for supervisor in self._registry.supervisors():
-            for pool in supervisor.pools.values():
-                pool.replace(connection)
+        for pool in self._registry.pools():
+            pool.replace(connection)
 
     def _schema_changed(self, change: SchemaChange, connection: Connection) -> bool:
         """A statement of ours has changed the schema; in the cold path of its request, which waits for the other nodes.

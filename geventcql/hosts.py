@@ -8,7 +8,7 @@ written here only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -239,10 +239,6 @@ class HostRegistry:
             self.changed()
         return supervisor
 
-    def supervisors(self) -> Iterable[HostSupervisor]:
-        """All supervisors."""
-        return list(self._supervisors.values())
-
     def open_pools(self, keyspace: str | None) -> list[HostSupervisor]:
         """Have a pool for ``keyspace`` on every host that some policy uses.
 
@@ -297,9 +293,13 @@ class HostRegistry:
             route.stale = True
         self.routes.clear()
 
+    def pools(self) -> list[HostPool]:
+        """All pools, host by host."""
+        return [pool for supervisor in self._supervisors.values() for pool in supervisor.pools.values()]
+
     def connections(self) -> list[Connection]:
         """All open connections of all pools."""
-        return [c for s in self._supervisors.values() for p in s.pools.values() for c in p.open_connections]
+        return [connection for pool in self.pools() for connection in pool.open_connections]
 
     def shutdown(self) -> None:
         """Close everything."""

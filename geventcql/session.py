@@ -355,7 +355,7 @@ class Session(SessionSettings):
 
     def get_pools(self) -> list[Any]:
         """The pools that this Session's requests may use."""
-        return [p for s in self.cluster._registry.supervisors() for p in s.pools.values()]
+        return self.cluster._registry.pools()
 
     def get_pool_state(self) -> dict[Any, dict[str, Any]]:
         """For each host, over all its pools: open connections, requests in flight and orphaned, bytes unsent, and the last
