@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from geventcql.host import DefaultEndPoint, EndPoint, Host
+from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Host
 from geventcql.net.opening import ConnectionSettings
 from geventcql.policies import (
     AddressTranslator,
@@ -20,9 +20,10 @@ from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile, 
 from geventcql.protocol.compression import compressors
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.handshake import startup_identity
+from geventcql.timestamps import MonotonicTimestampGenerator
 
 if TYPE_CHECKING:
-    from geventcql.cluster import Cluster
+    import ssl
 
 __all__ = ["ClusterOptions", "OfDefaultProfile", "check", "connection_settings", "contact_endpoints", "initial_profiles"]
 
@@ -64,6 +65,115 @@ class ClusterOptions:
     connect_to_remote_hosts = True
     metrics: Any = None
 
+    def __init__(
+        self,
+        contact_points: Any = NOT_SET,
+        port: int = 9042,
+        compression: bool | str = False,
+        auth_provider: Any = None,
+        load_balancing_policy: LoadBalancingPolicy | None = None,
+        reconnection_policy: ReconnectionPolicy | None = None,
+        default_retry_policy: RetryPolicy | None = None,
+        conviction_policy_factory: Callable[[Host], Any] | None = None,
+        metrics_enabled: bool = False,
+        connection_class: Any = None,
+        ssl_options: Mapping[str, Any] | None = None,
+        sockopts: Iterable[tuple[Any, ...]] | None = None,
+        cql_version: str | None = None,
+        protocol_version: Any = NOT_SET,
+        executor_threads: int = 2,
+        max_schema_agreement_wait: float = 10,
+        control_connection_timeout: float | None = 2.0,
+        idle_heartbeat_interval: float = 30,
+        schema_event_refresh_window: float = 2,
+        topology_event_refresh_window: float = 10,
+        connect_timeout: float | None = 5,
+        schema_metadata_enabled: bool = True,
+        token_metadata_enabled: bool = True,
+        address_translator: AddressTranslator | None = None,
+        status_event_refresh_window: float = 2,
+        prepare_on_all_hosts: bool = True,
+        reprepare_on_up: bool = True,
+        execution_profiles: dict[Any, ExecutionProfile] | None = None,
+        allow_beta_protocol_version: bool = False,
+        timestamp_generator: Callable[[], int] | None = None,
+        idle_heartbeat_timeout: float = 30,
+        no_compact: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        endpoint_factory: Any = None,
+        application_name: str | None = None,
+        application_version: str | None = None,
+        monitor_reporting_enabled: bool = True,
+        monitor_reporting_interval: float = 30,
+        client_id: Any = None,
+        cloud: Any = None,
+        column_encryption_policy: Any = None,
+        *,
+        max_requests_in_flight: int = 2048,
+        max_requests_waiting: int = 65_536,
+        connections_per_host: int = 1,
+    ) -> None:
+        self._set_up()
+        given_points = None if contact_points is NOT_SET else contact_points
+        if isinstance(given_points, Iterator):
+            given_points = list(given_points)  # it is looked at more than once
+        self.port = int(port)
+        self.compression = compression
+        self.auth_provider = auth_provider
+        self.metrics_enabled = metrics_enabled
+        self.ssl_options = ssl_options
+        self.sockopts = sockopts
+        self.cql_version = cql_version
+        self.executor_threads = executor_threads
+        self.max_schema_agreement_wait = max_schema_agreement_wait
+        self.control_connection_timeout = control_connection_timeout
+        self.idle_heartbeat_interval = idle_heartbeat_interval
+        self.idle_heartbeat_timeout = idle_heartbeat_timeout
+        self.schema_event_refresh_window = schema_event_refresh_window
+        self.topology_event_refresh_window = topology_event_refresh_window
+        self.status_event_refresh_window = status_event_refresh_window
+        self.connect_timeout = connect_timeout
+        self.schema_metadata_enabled = schema_metadata_enabled
+        self.token_metadata_enabled = token_metadata_enabled
+        self.prepare_on_all_hosts = prepare_on_all_hosts
+        self.reprepare_on_up = reprepare_on_up
+        self.allow_beta_protocol_version = allow_beta_protocol_version
+        self.timestamp_generator = timestamp_generator or MonotonicTimestampGenerator()
+        self.no_compact = no_compact
+        self.ssl_context = ssl_context
+        self.monitor_reporting_enabled = monitor_reporting_enabled
+        self.monitor_reporting_interval = monitor_reporting_interval
+        self.client_id = client_id
+        for name, value in (
+            ("contact_points", given_points),
+            ("reconnection_policy", reconnection_policy),
+            ("conviction_policy_factory", conviction_policy_factory),
+            ("connection_class", connection_class),
+            ("protocol_version", None if protocol_version is NOT_SET else protocol_version),
+            ("address_translator", address_translator),
+            ("application_name", application_name),
+            ("application_version", application_version),
+            ("cloud", cloud),
+            ("column_encryption_policy", column_encryption_policy),
+        ):
+            if value is not None:  # else it is the class's
+                setattr(self, name, value)
+        self._version_is_fixed = protocol_version is not NOT_SET
+        self.endpoint_factory = (endpoint_factory or DefaultEndPointFactory(port=self.port)).configure(self)
+        self.profile_manager = initial_profiles(
+            type(self), load_balancing_policy, default_retry_policy, execution_profiles
+        )
+        self._has_profiles = bool(execution_profiles)
+        self.max_requests_in_flight = max_requests_in_flight
+        self.max_requests_waiting = max_requests_waiting
+        self.connections_per_host = connections_per_host
+        check(self)
+        self._protocol_version = self.protocol_version
+
+    def _set_up(self) -> None:
+        """The state of a Cluster that has not been connected."""
+        raise NotImplementedError
+
     def __init_subclass__(cls) -> None:
         for name in ("load_balancing_policy", "default_retry_policy"):
             if name in cls.__dict__:  # it must not hide what sets the default profile's
@@ -71,7 +181,7 @@ class ClusterOptions:
                 delattr(cls, name)
 
 
-def check(cluster: Cluster) -> None:
+def check(cluster: ClusterOptions) -> None:
     """Refuse what makes no sense and what geventcql does not have.
 
     :raises ValueError: a value is out of its range, or asks for something that is not there
@@ -95,7 +205,7 @@ def check(cluster: Cluster) -> None:
     connection_settings(cluster)
 
 
-def contact_endpoints(cluster: Cluster) -> list[EndPoint]:
+def contact_endpoints(cluster: ClusterOptions) -> list[EndPoint]:
     """The contact points as end points, names not yet resolved."""
     points = cluster.contact_points
     if isinstance(points, str):
@@ -143,7 +253,7 @@ def _compression(asked: bool | str) -> tuple[str, ...]:
     return (asked,)
 
 
-def connection_settings(cluster: Cluster) -> ConnectionSettings:
+def connection_settings(cluster: ClusterOptions) -> ConnectionSettings:
     """What a connection that is opened now is made with."""
     provider = cluster.auth_provider
     authenticator = None
