@@ -173,12 +173,13 @@ class Cluster(ClusterOptions):
     def _connect(self, done: AsyncResult) -> None:
         """Find the cluster; in a driver greenlet."""
         try:
+            self._control.start()
             self._control.connect()
+            hosts = self.metadata.all_hosts()
             for policy in self.profile_manager.policies():
-                policy.populate(self, self.metadata.all_hosts())
+                policy.populate(self, hosts)
                 policy.check_supported()
-            for host in self.metadata.all_hosts():
-                self._registry.add(host)
+            self._registry.start(hosts)
             self._heartbeat.start()
         except (Exception, gevent.Timeout) as error:  # policies and authenticators may be an application's
             done.set_exception(error)
@@ -216,38 +217,29 @@ class Cluster(ClusterOptions):
 
     # -- hosts --------------------------------------------------------------------------------------------------------
 
-    def _add_host(self, endpoint: EndPoint, datacenter: str | None, rack: str | None, host_id: Any) -> Host:
-        host, _ = self.metadata.add_or_return_host(
-            Host(endpoint, self.conviction_policy_factory, datacenter, rack, host_id)
-        )
-        host.set_location_info(datacenter, rack)
-        if host.is_up is None:
-            host.set_up()
-        return host
-
     def _distance(self, host: Host) -> int:
         """The nearest distance at which any profile's policy sees the host."""
         order = (HostDistance.LOCAL, HostDistance.REMOTE, HostDistance.IGNORED)
         distances = [policy.distance(host) for policy in self.profile_manager.policies()]
         return next((d for d in order if d in distances), HostDistance.IGNORED)
 
-    def _connections_per_host(self, host: Host) -> int:
+    def _connections_for(self, host: Host) -> int:
+        """How many connections each pool of a host should have; none: the policies do not use it."""
+        distance = self._distance(host)
+        if distance == HostDistance.IGNORED or (distance == HostDistance.REMOTE and not self.connect_to_remote_hosts):
+            return 0
         return self.connections_per_host
 
     def _all_connections(self) -> list[Connection]:
         control = self._control.connection
         return [*self._registry.connections(), *([control] if control is not None else [])]
 
-    def _tell_listeners(self, method: str, host: Host) -> None:
-        """Tell policies and listeners of a host's new state; in a supervisor."""
-        for listener in [*self.profile_manager.policies(), *self._listeners]:
-            try:
-                getattr(listener, method)(host)
-            except (Exception, gevent.Timeout):
-                log.exception("%r failed in %s(%s)", listener, method, host)
-
     def register_listener(self, listener: Any) -> None:
-        """Have a :class:`~geventcql.policies.HostStateListener` told of hosts that go down and come back."""
+        """Have a :class:`~geventcql.policies.HostStateListener` told of hosts that come, go down, come back and leave.
+
+        Each change is told once, in order, in a greenlet of the driver's, where a listener may wait and execute statements;
+        while it does, listeners hear of nothing else. The hosts that a connecting Cluster finds are told as ``on_add``.
+        """
         self._listeners.append(listener)
 
     def unregister_listener(self, listener: Any) -> None:
@@ -279,8 +271,14 @@ class Cluster(ClusterOptions):
             admission.give_up()
 
     def _on_suspect(self, connection: Connection) -> None:
-        """A host has fallen silent; in the hub."""
+        """A connection has fallen silent; in the hub."""
         leave(connection, self._registry.pools())
+        self._registry.doubt(connection)
+        control = self._control.connection
+        if control is connection:
+            self._control.reconsider()
+        elif control is not None and control.endpoint == connection.endpoint:
+            self._heartbeat.ask(control)
 
     def _replace_connection(self, connection: Connection) -> None:
         for pool in self._registry.pools():

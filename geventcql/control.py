@@ -1,20 +1,24 @@
 """The control connection (layer: driver): one connection beside the pools, for what the driver itself wants to know.
 
-It finds a contact point that answers, negotiates the protocol version, and reads the cluster's topology and keyspaces. Runs
-in a driver greenlet; lost, it is opened anew on any known host when it is next needed.
+Its own greenlet keeps it open: finds a node that answers, negotiates the protocol version, registers for events, and reads
+what is in the cluster; another node takes over when it is lost or falls silent. That greenlet alone opens it and reads the
+topology; whoever needs either waits for it.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent.lock import RLock
+from gevent.event import AsyncResult, Event
 
-from geventcql.cython.wire import Page
+from geventcql import reconnecting
+from geventcql.agreement import wait_for_agreement
+from geventcql.cython.wire import Frame, Page
 from geventcql.encoder import cql_quote
 from geventcql.errors import (
     AuthenticationFailed,
@@ -27,15 +31,18 @@ from geventcql.errors import (
     UnresolvableContactPoints,
     UserTypeDoesNotExist,
 )
-from geventcql.host import DefaultEndPoint, EndPoint, Host, NodeAddresses
+from geventcql.events import Events
+from geventcql.host import DefaultEndPoint, EndPoint, Host
 from geventcql.metadata import KeyspaceMetadata
 from geventcql.net.connection import Connection
 from geventcql.net.opening import open_negotiated
 from geventcql.net.transport import resolve
 from geventcql.options import connection_settings, contact_endpoints
-from geventcql.protocol import requests
-from geventcql.protocol.constants import ConsistencyLevel
+from geventcql.protocol import requests, responses
+from geventcql.protocol.constants import ConsistencyLevel, Opcode
 from geventcql.protocol.responses import SchemaChange
+from geventcql.reconnecting import Backoff
+from geventcql.topology import Node, Topology
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -45,14 +52,13 @@ __all__ = ["ControlConnection"]
 log = logging.getLogger(__name__)
 
 LOCAL = "SELECT * FROM system.local WHERE key='local'"
-SCHEMA_VERSION = "SELECT schema_version FROM system.local WHERE key='local'"
 PEERS_V2 = "SELECT * FROM system.peers_v2"
 PEERS = "SELECT * FROM system.peers"
 KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
 
 Row = dict[str, Any]
-# Between looks at whether the nodes have the same schema, seconds.
-AGREEMENT_PAUSE = 0.2
+CONFIRM_AFTER = 5.0
+"""Seconds to the next reading when one did not show hosts that were there."""
 
 
 class ControlConnection:
@@ -63,10 +69,19 @@ class ControlConnection:
     """
 
     def __init__(self, cluster: Cluster, timeout: float | None) -> None:
+        self.topology = Topology(cluster)
+        self.events = Events(cluster, self)
         self._cluster = cluster
         self._timeout = timeout
         self._connection: Connection | None = None
-        self._opening = RLock()
+        self._greenlet: Any = None
+        self._wake = Event()
+        self._backoff = Backoff(cluster)
+        self._asked_for = AsyncResult()
+        """What those get who wait for the connection: of the round of attempts that is under way or comes next."""
+        self._waited_for = False
+        self._refreshed = AsyncResult()
+        """What those get who wait for the next reading of the topology."""
         self._has_peers_v2 = True
         self._is_shutdown = False
 
@@ -79,27 +94,102 @@ class ControlConnection:
     @property
     def host(self) -> Host | None:
         """The host it leads to."""
-        connection = self.connection
-        return None if connection is None else self._cluster.metadata.get_host(connection.endpoint)
+        return None if self.connection is None else self._host
+
+    def start(self) -> None:
+        """Begin to keep it open."""
+        self._greenlet = gevent.spawn(self._run)
 
     def connect(self) -> Connection:
-        """The open connection, opened if there is none; waits.
+        """The open connection; waits for it if there is none.
 
         :raises NoHostAvailable: nobody could be used; its ``errors`` say why, by end point as text
         :raises UnresolvableContactPoints: no contact point's name is known
         """
-        with self._opening:
-            connection = self.connection
-            if connection is None:
-                connection = self._connection = self._open_any()
+        connection = self.connection
+        if connection is not None:
             return connection
+        if self._is_shutdown:
+            raise ConnectionShutdown("the Cluster has been shut down", None)
+        self._waited_for = True
+        self._wake.set()
+        opened: Connection = self._asked_for.get()
+        return opened
 
-    def _open_any(self) -> Connection:
+    # -- the control greenlet -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._is_shutdown:
+            self._wake.clear()
+            try:
+                self._look_after()
+            except (Exception, gevent.Timeout):  # whatever it is, the control connection must not be lost by it
+                log.exception("the control connection could not be looked after; trying again in %s s", reconnecting.PAUSE)
+                gevent.sleep(reconnecting.PAUSE)
+                continue
+            if not self._is_shutdown:
+                is_well = self.connection is not None and not self.connection.suspect
+                due = self.events.due if is_well else self._backoff.due
+                self._wake.wait(None if due is None else max(0.0, due - monotonic()))
+
+    def _look_after(self) -> None:
+        connection = self.connection
+        if connection is None:
+            if self._backoff.is_due() or self._waited_for:
+                self._open_round()
+        elif connection.suspect and len(self._cluster.metadata.all_hosts()) > 1:
+            if self._backoff.due <= monotonic():
+                self._replace(connection)
+        else:
+            self.events.handle()
+
+    def _open_round(self) -> None:
+        """One round of attempts; whoever waits for the connection gets what comes of it."""
+        try:
+            self._use(self._open_any())
+        except (Exception, gevent.Timeout) as error:
+            self._backoff.failed()
+            self._asked_for.set_exception(error)
+        else:
+            self._asked_for.set(self._connection)
+        self._asked_for = AsyncResult()
+        self._waited_for = False
+
+    def _use(self, connection: Connection) -> None:
+        before, self._connection = self._connection, connection
+        self._backoff.opened()
+        connection.on_close = self._on_close
+        if before is not None:
+            before.on_close = None
+            before.close()
+        if connection.closed:
+            raise ConnectionShutdown(f"the control connection to {connection.endpoint} was lost", connection.endpoint)
+
+    def _replace(self, connection: Connection) -> None:
+        """The node has fallen silent: go to another, if there is one; the old connection serves until then."""
+        try:
+            self._use(self._open_any(but=self.host))
+        except (Exception, gevent.Timeout) as error:
+            self._backoff.failed()
+            log.warning("the control connection to %s is silent, and there is no other: %s", connection.endpoint, error)
+
+    def _on_close(self, connection: Connection, cause: BaseException | None) -> None:
+        if connection is self._connection:
+            self._backoff.lost()
+            self._wake.set()
+
+    def reconsider(self) -> None:
+        """Something has happened that the control greenlet is to look at; from anywhere."""
+        self._wake.set()
+
+    def _open_any(self, but: Host | None = None) -> Connection:
         errors: dict[str, BaseException] = {}
-        for endpoint in self._candidates(errors):
+        for endpoint in self._candidates(errors, but):
             if self._is_shutdown:
                 break
             try:
+                if self._backoff.again:
+                    gevent.sleep(reconnecting.RATE.reserve(endpoint))
                 return self._open(endpoint)
             except (Exception, gevent.Timeout) as error:  # whatever it is, another node may be better
                 level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
@@ -113,19 +203,41 @@ class ControlConnection:
         connection = open_negotiated(
             endpoint, cluster._protocol_version, connection_settings(cluster), cluster._version_is_fixed
         )
-        self._refresh(connection)
-        if self._is_shutdown:
+        try:
+            self._register(connection)
+            self._read_topology(connection)
+            if self._is_shutdown:
+                raise ConnectionShutdown("the Cluster was shut down while its control connection was opened", endpoint)
+        except BaseException:
             connection.close()
-            raise ConnectionShutdown("the Cluster was shut down while its control connection was opened", endpoint)
+            raise
         cluster._settle_version(connection.version)
         return connection
 
-    def _candidates(self, errors: dict[str, BaseException]) -> Iterator[EndPoint]:
-        """Known hosts that may be up, then the contact points, their names resolved anew."""
+    def _register(self, connection: Connection) -> None:
+        """Hear of events, before anything is read: what changes behind the reading is heard of."""
+        types = self.events.types()
+        if not types:
+            return
+        connection.on_event = self._on_event
+        message = connection.call(Opcode.REGISTER, requests.register(types), self._timeout)
+        if not isinstance(message, responses.Ready):
+            raise DriverException(f"{connection.endpoint} answered REGISTER with {type(message).__name__}")
+
+    def _on_event(self, connection: Connection, frame: Frame) -> None:
+        """An event has come; in the reader."""
+        event = responses.decode(frame.opcode, frame.flags, frame.body, frame.version)
+        assert isinstance(event, responses.Event)
+        self.events.came(event)
+        self._wake.set()
+
+    def _candidates(self, errors: dict[str, BaseException], but: Host | None) -> Iterator[EndPoint]:
+        """Known hosts, those first that are likely to answer, then the contact points, their names resolved anew."""
         seen = set()
-        for host in self._cluster.metadata.all_hosts():
-            seen.add(host.endpoint)
-            yield host.endpoint
+        for host in self._hosts_by_hope():
+            if host != but:
+                seen.add(host.endpoint)
+                yield host.endpoint
         unresolved = []
         points = contact_endpoints(self._cluster)
         for point in points:
@@ -137,7 +249,7 @@ class ControlConnection:
                 continue
             self._cluster.endpoints_resolved = list(dict.fromkeys((*self._cluster.endpoints_resolved, *found)))
             for endpoint in found:
-                if endpoint not in seen:
+                if endpoint not in seen and (but is None or endpoint != but.endpoint):
                     seen.add(endpoint)
                     yield endpoint
         if points and len(unresolved) == len(points) and not self._cluster.metadata.all_hosts():
@@ -145,6 +257,12 @@ class ControlConnection:
                 "none of the contact points' names could be resolved: "
                 + "; ".join(f"{point}: {errors[str(point)]}" for point in points)
             )
+
+    def _hosts_by_hope(self) -> list[Host]:
+        hosts = self._cluster.metadata.all_hosts()
+        random.shuffle(hosts)  # many clients are not all to come to the same one
+        registry = self._cluster._registry
+        return sorted(hosts, key=lambda host: (not registry.is_responsive(host), host.is_up is False, registry.is_far(host)))
 
     @staticmethod
     def _resolve(endpoint: EndPoint) -> list[EndPoint]:
@@ -161,11 +279,12 @@ class ControlConnection:
         :raises ErrorMessage: the server's error
         """
         try:
-            return self._query(self.connect(), text)
+            return self.query_on(self.connect(), text)
         except ConnectionException:  # it broke, perhaps long ago and unnoticed; nothing but reading is asked here
-            return self._query(self.connect(), text)
+            return self.query_on(self.connect(), text)
 
-    def _query(self, connection: Connection, text: str) -> list[Row]:
+    def query_on(self, connection: Connection, text: str) -> list[Row]:
+        """As :meth:`query`, on this connection."""
         parts = requests.query_parts(connection.version, text, ConsistencyLevel.ONE)
         page = connection.call(parts.opcode, parts.body(), self._timeout)
         if not isinstance(page, Page):
@@ -176,15 +295,14 @@ class ControlConnection:
         return [dict(zip(names, row, strict=True)) for row in page.all()]
 
     def refresh_keyspaces(self) -> None:
-        """Read the replication of all keyspaces."""
+        """Read the replication of all keyspaces; waits."""
         self._read_keyspaces(self.connect())
 
     def keyspace_exists(self, name: str) -> bool:
         """Whether there is a keyspace of that name, virtual ones included."""
-        literal = name.replace("'", "''")
         for schema in ("system_schema", "system_virtual_schema"):
             try:
-                if self.query(f"SELECT keyspace_name FROM {schema}.keyspaces WHERE keyspace_name = '{literal}'"):
+                if self.query(f"SELECT keyspace_name FROM {schema}.keyspaces WHERE keyspace_name = {cql_quote(name)}"):
                     return True
             except InvalidRequestException:
                 log.debug("the server has no %s", schema)
@@ -206,61 +324,76 @@ class ControlConnection:
 
     # -- topology -----------------------------------------------------------------------------------------------------
 
-    def _refresh(self, connection: Connection) -> None:
-        metadata = self._cluster.metadata
+    def refresh_topology(self, force_token_rebuild: bool = False) -> None:
+        """Have the topology read again, and wait for it.
+
+        :raises DriverException: it could not be read
+        """
+        refreshed = self._refreshed
+        self.events.refresh_soon(0.0)
+        self._wake.set()
+        self.connect()
+        refreshed.get()
+        if force_token_rebuild:
+            self.topology.rebuild_tokens(force=True)
+
+    def read_topology(self) -> None:
+        """Read what is in the cluster; in the control greenlet."""
+        refreshed, self._refreshed = self._refreshed, AsyncResult()
+        connection = self.connection
         try:
-            local = self._local(connection)
-            peers = self._peers(connection)
-            tokens = {}
-            host = self._host(local, connection.endpoint)
-            tokens[host] = local.get("tokens") or ()
-            for row in peers:
-                endpoint = self._peer_endpoint(row)
-                if endpoint is not None and endpoint != connection.endpoint:
-                    tokens[self._host(row, endpoint)] = row.get("tokens") or ()
-            metadata.cluster_name = local.get("cluster_name")
-            if self._cluster.token_metadata_enabled:
-                metadata.rebuild_token_map(local.get("partitioner") or "", tokens)
-                self._read_keyspaces(connection)
-        except BaseException:
-            connection.close()
+            if connection is None:
+                raise ConnectionShutdown("the control connection was lost", None)
+            self._read_topology(connection)
+        except (Exception, gevent.Timeout) as error:
+            refreshed.set_exception(error)
             raise
+        refreshed.set(True)
+
+    def _read_topology(self, connection: Connection) -> None:
+        local = self._local(connection)
+        peers = self.peers(connection)
+        nodes = [Node(connection.endpoint, local, is_local=True)]
+        for row in peers:
+            if row.get("host_id") != local.get("host_id"):
+                nodes.append(Node(self.peer_endpoint(row), row))
+        if self.topology.take(local, nodes):
+            self.events.refresh_soon(CONFIRM_AFTER)
+        host_id = local.get("host_id")
+        metadata = self._cluster.metadata
+        found = metadata.get_host(connection.endpoint) if host_id is None else metadata.get_host_by_host_id(host_id)
+        self._host = found
+        if self._cluster.token_metadata_enabled:
+            self._read_keyspaces(connection)
 
     def _local(self, connection: Connection) -> Row:
-        rows = self._query(connection, LOCAL)
+        rows = self.query_on(connection, LOCAL)
         if not rows:
             raise DriverException(f"{connection.endpoint} has nothing to say of itself: system.local is empty")
         return rows[0]
 
-    def _peers(self, connection: Connection) -> list[Row]:
+    def peers(self, connection: Connection) -> list[Row]:
+        """The rows of system.peers_v2, or where there is none, of system.peers; waits."""
         if self._has_peers_v2:
             try:
-                return self._query(connection, PEERS_V2)
+                return self.query_on(connection, PEERS_V2)
             except ErrorMessage as error:
                 if not isinstance(error, InvalidRequestException):
                     raise
                 self._has_peers_v2 = False  # before Cassandra 4.0
-        return self._query(connection, PEERS)
+        return self.query_on(connection, PEERS)
 
-    def _peer_endpoint(self, row: Row) -> EndPoint | None:
-        if not row.get("tokens") or not row.get("host_id") or not row.get("data_center"):
-            log.warning("a peer is left out, its row is not complete: %s", row.get("peer"))
+    def peer_endpoint(self, row: Row) -> EndPoint | None:
+        """Where the node of a row is; None if that is not told, or not understood."""
+        try:
+            endpoint: EndPoint = self._cluster.endpoint_factory.create(row)
+        except (Exception, gevent.Timeout) as error:  # an application's factory or translator may raise anything
+            log.warning("the row of %s gives no end point: %s", row.get("peer"), error)
             return None
-        endpoint: EndPoint = self._cluster.endpoint_factory.create(row)
         return endpoint
 
-    def _host(self, row: Row, endpoint: EndPoint) -> Host:
-        host = self._cluster._add_host(endpoint, row.get("data_center"), row.get("rack"), row.get("host_id"))
-        addresses = NodeAddresses(row)
-        for name in ("broadcast_address", "broadcast_port", "broadcast_rpc_address", "broadcast_rpc_port",
-                     "listen_address", "listen_port"):  # fmt: skip
-            setattr(host, name, getattr(addresses, name))
-        host.release_version = row.get("release_version")
-        host.tokens = tuple(row.get("tokens") or ())
-        return host
-
     def _read_keyspaces(self, connection: Connection) -> None:
-        rows = self._query(connection, KEYSPACES)
+        rows = self.query_on(connection, KEYSPACES)
         self._cluster.metadata.set_keyspaces([KeyspaceMetadata.from_row(row) for row in rows])
 
     # -- schema changes -----------------------------------------------------------------------------------------------
@@ -268,43 +401,25 @@ class ControlConnection:
     def schema_changed(self, change: SchemaChange, connection: Connection) -> bool:
         """Wait until all nodes have a changed schema, and read again what is kept of it.
 
-        :param connection: to the node that changed it: others may not have heard of the change, and agree on the old one
+        :param connection: to the node that changed it
         :returns: whether all nodes that are up were seen to have it within the Cluster's ``max_schema_agreement_wait``
         """
         agreed = False
         try:
-            agreed = self._schema_agreed(connection)
+            agreed = wait_for_agreement(self._cluster, connection)
             if change.target == "KEYSPACE" and self._cluster.token_metadata_enabled:
                 self.refresh_keyspaces()
         except Exception as error:  # the statement itself has succeeded
             log.warning("the schema could not be looked at after %s: %s", change, error)
         return agreed
 
-    def _schema_agreed(self, connection: Connection) -> bool:
-        wait = self._cluster.max_schema_agreement_wait
-        if wait <= 0 or len(self._cluster.metadata.all_hosts()) == 1:
-            return True
-        deadline = monotonic() + wait
-        while len(self._schema_versions(connection)) > 1:
-            if monotonic() > deadline:
-                log.warning("the nodes have not agreed on a schema within %s s", wait)
-                return False
-            gevent.sleep(AGREEMENT_PAUSE)
-        return True
-
-    def _schema_versions(self, connection: Connection) -> set[Any]:
-        versions = {row["schema_version"] for row in self._query(connection, SCHEMA_VERSION)}
-        for row in self._peers(connection):
-            endpoint = self._peer_endpoint(row)
-            host = None if endpoint is None else self._cluster.metadata.get_host(endpoint)
-            if host is not None and host.is_up is not False:
-                versions.add(row.get("schema_version"))
-        return versions
-
     def shutdown(self) -> None:
         """Close it for good."""
         self._is_shutdown = True
         if self._connection is not None:
             self._connection.close()
-
-
+        closed = ConnectionShutdown("the Cluster was shut down", None)
+        for waited_for in (self._asked_for, self._refreshed):
+            waited_for.set_exception(closed)
+        if self._greenlet is not None and self._greenlet is not gevent.getcurrent():
+            self._greenlet.kill(block=False)

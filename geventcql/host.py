@@ -140,10 +140,11 @@ class DefaultEndPointFactory(EndPointFactory):
 
 
 class Host:
-    """A node of the cluster (`cassandra.pool.Host`). Equal to another, hashed and ordered by its end point.
+    """A node of the cluster (`cassandra.pool.Host`). The same as another if it has the same `host_id`, whatever address
+    it has moved to; made without one, if it has the same end point. Ordered by end point.
 
     Attributes, None while unknown:
-        endpoint: where the driver connects to. host_id: UUID, the node's identity through changes of address.
+        endpoint: where the driver connects to. host_id: UUID, the node's identity through changes of address; never changed.
         datacenter, rack, release_version: as the node reports them. tokens: its tokens as text.
         broadcast_address/_port: between nodes; broadcast_rpc_address/_port: for clients; listen_address/_port.
         is_up: True, False, or None before anything is known.
@@ -177,6 +178,7 @@ class Host:
         self.host_id = host_id
         self.datacenter = datacenter
         self.rack = rack
+        self._identity: Any = self.endpoint if host_id is None else host_id
 
     @property
     def address(self) -> str:
@@ -203,11 +205,11 @@ class Host:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Host):
-            return self.endpoint == other.endpoint
+            return bool(self._identity == other._identity)
         return self.endpoint.address == other  # as in cassandra-driver: a host equals its address
 
     def __hash__(self) -> int:
-        return hash(self.endpoint)
+        return hash(self._identity)
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Host):

@@ -1,243 +1,174 @@
-"""The hosts of a Cluster and their pools (layer: driver): one supervisor greenlet per host.
+"""The hosts of a Cluster (layer: driver): the registry, which owns a supervisor for each, and routes made of them.
 
-A supervisor is level-triggered: it compares how many connections each pool of its host should have with how many it has,
-opens what is missing, and waits for the next report. It never ends while the host is known. Host state (``is_up``) is
-written here only.
+Hosts are known by their id; their addresses may change. What happens to a host is decided by its supervisor
+(:mod:`geventcql.supervisor`); what is in the cluster, by the control connection's greenlet (:mod:`geventcql.topology`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from time import monotonic
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent.event import AsyncResult, Event
 
 from geventcql.cython.wire import Route
-from geventcql.errors import AuthenticationFailed, ConnectionShutdown, NoHostAvailable
-from geventcql.host import Host
+from geventcql.errors import NoHostAvailable
+from geventcql.host import EndPoint, Host
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
 from geventcql.policies import HostDistance
+from geventcql.supervisor import HostSupervisor, Place
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
 
-__all__ = ["HostRegistry", "HostSupervisor"]
+__all__ = ["HostRegistry"]
 
 log = logging.getLogger(__name__)
 
-PAUSE = 1.0
-"""Between attempts to reach a host, seconds, where the reconnection policy gives none."""
-SHORTEST_PAUSE = 0.01
-"""Seconds; attempts that are refused at once must not follow one another faster, whatever the policy says."""
-STABLE = 1.0
-"""Seconds that a pool's latest connection must have lasted for a loss to say nothing about the next one."""
-
-IDLE = 30.0
-"""Seconds between looks for pools of keyspaces that are not used; the second look in a row closes them."""
-
-
-class _Backoff:
-    """When a pool may open a connection: at once, or after the reconnection policy's pauses if the last came to nothing."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.due = 0.0
-        """Monotonic seconds; in the past: at once."""
-        self._cluster = cluster
-        self._pauses: Iterator[float] | None = None
-        self._opened = 0.0
-        self._early_losses = 0
-
-    def opened(self) -> None:
-        """A connection was opened; whether the host keeps it is to be seen."""
-        self._opened = monotonic()
-
-    def lost(self) -> None:
-        """A connection was lost; in readers and in the hub."""
-        if monotonic() - self._opened < STABLE:
-            self._early_losses += 1
-        else:
-            self._early_losses = 0
-            self._pauses = None
-
-    def failed(self) -> None:
-        """No connection could be opened."""
-        if self._pauses is None:
-            self._pauses = self._schedule()
-        self.due = monotonic() + next(self._pauses)
-
-    def is_due(self) -> bool:
-        """Whether to try now. A host that takes connections only to drop them is left alone as one that takes none."""
-        if self._early_losses > 1:
-            self._early_losses = 1
-            self.failed()
-        return self.due <= monotonic()
-
-    def _schedule(self) -> Iterator[float]:
-        """What the reconnection policy says, seconds; a policy that ends or fails must not lose the host."""
-        while True:
-            given = False
-            try:
-                for pause in self._cluster.reconnection_policy.new_schedule():
-                    seconds = max(SHORTEST_PAUSE, float(pause))
-                    given = True
-                    yield seconds
-            except (Exception, gevent.Timeout):
-                log.exception("%r failed", self._cluster.reconnection_policy)
-            if not given:
-                yield PAUSE
-
-
-class HostSupervisor:
-    """Keeps the pools of one host at their size.
-
-    :param cluster: whose host it is
-    :param host: the host
-    """
-
-    def __init__(self, cluster: Cluster, host: Host) -> None:
-        self.host = host
-        self.pools: dict[str | None, HostPool] = {}
-        self._cluster = cluster
-        self._below_size = Event()
-        self._ended = False
-        self._backoffs: dict[str | None, _Backoff] = {}
-        self._tried: dict[str | None, AsyncResult] = {}
-        self._sent: dict[str, int] = {}
-        """How many requests had gone over the pools of keyspaces that nobody was in when last looked at."""
-        self._look_at = monotonic() + IDLE
-        self._greenlet = gevent.spawn(self._run)
-
-    def pool(self, keyspace: str | None) -> HostPool:
-        """The pool of a keyspace (None on v5), made at first use."""
-        pool = self.pools.get(keyspace)
-        if pool is None:
-            size = self._cluster._connections_per_host(self.host)
-            pool = HostPool(self.host, keyspace, size, self._report, self._cluster._on_room)
-            self.pools[keyspace] = pool
-            self._backoffs[keyspace] = _Backoff(self._cluster)
-            self._tried[keyspace] = AsyncResult()
-            self._below_size.set()
-        return pool
-
-    def first_try(self, keyspace: str | None) -> AsyncResult:
-        """Set once a connection for ``keyspace`` has been opened, to True, or once that has failed, to the error."""
-        return self._tried[keyspace]
-
-    def _report(self, pool: HostPool) -> None:
-        if pool.last_error is not None:  # else it was we who replaced or closed one: no fault of the host
-            self._backoffs[pool.keyspace].lost()
-        self._below_size.set()
-        self._cluster._registry.changed()
-
-    def _run(self) -> None:
-        """The supervisor greenlet."""
-        while not self._ended:
-            due = [backoff.due for keyspace, backoff in self._backoffs.items() if self.pools[keyspace].missing]
-            if len(self.pools) > 1:
-                due.append(self._look_at)
-            self._below_size.wait(max(0.0, min(due) - monotonic()) if due else None)
-            self._below_size.clear()
-            for pool in list(self.pools.values()):  # each on its own: one that cannot be filled keeps no other waiting
-                if pool.missing and self._backoffs[pool.keyspace].is_due():
-                    self._fill(pool)
-                elif pool.missing and pool.opening:  # left alone for a while: nobody is to wait for it meanwhile
-                    pool.opening = False
-                    self._cluster._on_unreachable()
-            if monotonic() >= self._look_at:
-                self._look_at = monotonic() + IDLE
-                self._close_unused()
-
-    def _close_unused(self) -> None:
-        """Close the pools of keyspaces (below v5) that no Session is in and nothing was sent in since the last look.
-        What needs one all the same, a prepared statement, has it opened again.
-        """
-        entered = {session.keyspace for session in self._cluster.sessions}
-        sent = {
-            keyspace: sum(connection.sent for connection in pool.open_connections)
-            for keyspace, pool in self.pools.items()
-            if keyspace is not None
-            and keyspace not in entered
-            and not any(connection.in_flight for connection in pool.open_connections)
-            and not (pool.missing and pool.opening)
-        }
-        for keyspace in [keyspace for keyspace, count in sent.items() if self._sent.get(keyspace) == count]:
-            self.pools.pop(keyspace).shutdown()
-            del self._backoffs[keyspace], self._tried[keyspace], sent[keyspace]
-            self._cluster._registry.changed()
-        self._sent = sent
-
-    def _fill(self, pool: HostPool) -> None:
-        """Open what is missing, up to the first failure."""
-        backoff = self._backoffs[pool.keyspace]
-        while pool.missing and not self._ended:
-            try:
-                connection = self._cluster._open_pooled(self.host, pool.keyspace)
-            except (Exception, gevent.Timeout) as error:  # an application's authenticator may raise either
-                backoff.failed()
-                self._failed(pool, error)
-                return
-            backoff.opened()
-            pool.add(connection)
-            self._up()
-            self._tried[pool.keyspace].set(True)
-
-    def _failed(self, pool: HostPool, error: BaseException) -> None:
-        pool.last_error = error
-        pool.opening = False
-        level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
-        log.log(level, "cannot open a connection to %s: %s", self.host, error)
-        self._tried[pool.keyspace].set(error)
-        if not any(p.open_connections for p in self.pools.values()) and self.host.is_up is not False:
-            self.host.set_down()
-            self._cluster._registry.changed()
-            self._cluster._tell_listeners("on_down", self.host)
-            self._cluster._registry.changed()  # policies may see hosts differently now
-        self._cluster._on_unreachable()
-
-    def _up(self) -> None:
-        was = self.host.is_up
-        self.host.set_up()
-        self._cluster._registry.changed()
-        if was is False:
-            self._cluster._tell_listeners("on_up", self.host)
-            self._cluster._registry.changed()
-
-    def shutdown(self) -> None:
-        """Close all connections of the host and end."""
-        self._ended = True
-        for pool in self.pools.values():
-            pool.shutdown()
-        for tried in self._tried.values():
-            if not tried.ready():
-                tried.set(ConnectionShutdown("the Cluster was shut down", self.host.endpoint))
-        if self._greenlet is not gevent.getcurrent():
-            self._greenlet.kill(block=False)
-
-    def __repr__(self) -> str:
-        return f"<HostSupervisor {self.host} {list(self.pools.values())}>"
-
 
 class HostRegistry:
-    """All hosts that a Cluster knows, with their supervisors."""
+    """All hosts that a Cluster knows, with their supervisors. Nothing in here switches unless it says so."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._supervisors: dict[Host, HostSupervisor] = {}
+        self._leaving: dict[Host, HostSupervisor] = {}
+        """Of hosts that have left, until their supervisors have ended."""
+        self._started = False
+        self._drained: set[HostPool] = set()
+        """Pools that are not used any more and have requests in flight."""
+        self._news: deque[tuple[str, Host, list[Any]]] = deque()
+        """What listeners are to be told: method, host, and those who were registered when it happened."""
+        self._telling = False
         self.routes: dict[Any, Route] = {}
         """Where requests go first, by kind of request; see :meth:`geventcql.routing.Router.route`."""
         cluster.metadata.on_token_map = self.changed
 
-    def add(self, host: Host) -> HostSupervisor:
-        """Supervise ``host`` from now on."""
+    # -- what is in the cluster -----------------------------------------------------------------------------------------
+
+    def start(self, known: list[Host]) -> None:
+        """Supervise all hosts from now on.
+
+        :param known: those that policies have been populated with
+        """
+        self._started = True
+        for host in self._cluster.metadata.all_hosts():
+            if host in known:
+                self._tell_listeners("on_add", host)
+            self._supervise(host, is_new=host not in known)
+
+    def add(self, host: Host) -> None:
+        """A node has joined, or is seen for the first time."""
+        self._cluster.metadata.add_or_return_host(host)
+        if self._started:
+            self._supervise(host, is_new=True)
+
+    def _supervise(self, host: Host, is_new: bool) -> None:
+        predecessor = self._leaving.pop(host, None)
+        supervisor = HostSupervisor(self._cluster, self, host, is_new, predecessor)
+        self._supervisors[host] = supervisor
+        self.changed()
+
+    def remove(self, host: Host) -> None:
+        """A node has left."""
+        self._cluster.metadata.remove_host(host)
+        supervisor = self._supervisors.pop(host, None)
+        if supervisor is not None:
+            self._leaving[host] = supervisor
+            supervisor.greenlet.rawlink(lambda _: self._left(host, supervisor))
+            supervisor.remove()
+        self.changed()
+
+    def _left(self, host: Host, supervisor: HostSupervisor) -> None:
+        if self._leaving.get(host) is supervisor:
+            del self._leaving[host]
+
+    def place(self, host: Host, place: Place) -> None:
+        """Where a node is seen to be."""
         supervisor = self._supervisors.get(host)
-        if supervisor is None:
-            supervisor = self._supervisors[host] = HostSupervisor(self._cluster, host)
-            self.changed()
-        return supervisor
+        if supervisor is not None:
+            supervisor.move(place)
+        else:
+            endpoint, datacenter, rack = place
+            host.set_location_info(datacenter, rack)
+            self.move(host, endpoint)
+
+    def endpoint(self, host: Host) -> EndPoint:
+        """Where a host is, or is about to be."""
+        supervisor = self._supervisors.get(host)
+        return host.endpoint if supervisor is None else supervisor.place[0]
+
+    def move(self, host: Host, endpoint: EndPoint) -> None:
+        """A host's address is another one; in its supervisor."""
+        host.endpoint = endpoint
+        self._cluster.metadata.moved(host)
+        self.rebuild_tokens()
+
+    def rebuild_tokens(self) -> None:
+        """Who owns which tokens, or in which rack, has changed."""
+        self._cluster._control.topology.rebuild_tokens()
+
+    def rumour(self, host: Host, is_up: bool) -> None:
+        """The server says that a host is up or down."""
+        supervisor = self._supervisors.get(host)
+        if supervisor is not None:
+            supervisor.rumour(is_up)
+
+    def doubt(self, connection: Connection) -> None:
+        """A connection has fallen silent; in the hub."""
+        for supervisor in self._supervisors.values():
+            if any(connection in pool.open_connections for pool in supervisor.pools.values()):
+                supervisor.doubt(connection)
+
+    # -- telling --------------------------------------------------------------------------------------------------------
+
+    def tell_all(self, method: str, host: Host) -> None:
+        """Tell policies, then listeners, what has become of a host; in its supervisor. Policies may switch."""
+        self.tell_policies(method, host)
+        self._tell_listeners(method, host)
+
+    def tell_policies(self, method: str, host: Host) -> None:
+        """Tell policies what has become of a host, in its supervisor; they may switch, and see other hosts differently."""
+        self.changed()
+        for policy in self._cluster.profile_manager.policies():
+            self._tell(policy, method, host)
+        self.changed()
+        for supervisor in self._supervisors.values():
+            supervisor.reconsider()
+
+    def _tell_listeners(self, method: str, host: Host) -> None:
+        listeners = self._cluster.listeners
+        if listeners:
+            self._news.append((method, host, listeners))
+            if not self._telling:
+                self._telling = True
+                self._cluster._greenlets.spawn(self._tell_news)
+
+    def _tell_news(self) -> None:
+        """Tell listeners, in order; a greenlet that ends when there are no news, so that a slow one delays nobody else."""
+        try:
+            while self._news:
+                method, host, listeners = self._news.popleft()
+                for listener in listeners:
+                    self._tell(listener, method, host)
+        finally:
+            self._telling = False
+
+    @staticmethod
+    def _tell(listener: Any, method: str, host: Host) -> None:
+        try:
+            getattr(listener, method)(host)
+        except (Exception, gevent.Timeout):
+            log.exception("%r failed in %s(%s)", listener, method, host)
+
+    # -- pools ------------------------------------------------------------------------------------------------------------
+
+    def keyspaces_in_use(self) -> set[str | None]:
+        """The keyspaces that every host has a pool for: None, and below v5 those that Sessions are in."""
+        pool_keyspace = self._cluster._pool_keyspace
+        return {None, *(pool_keyspace(session.keyspace) for session in self._cluster.sessions)}
 
     def open_pools(self, keyspace: str | None) -> list[HostSupervisor]:
         """Have a pool for ``keyspace`` on every host that some policy uses.
@@ -245,8 +176,8 @@ class HostRegistry:
         :returns: the supervisors of those hosts
         """
         used = []
-        for host, supervisor in self._supervisors.items():
-            if self._cluster._distance(host) != HostDistance.IGNORED:
+        for host, supervisor in list(self._supervisors.items()):
+            if self._cluster._connections_for(host):
                 supervisor.pool(keyspace)
                 used.append(supervisor)
         self.changed()
@@ -287,23 +218,66 @@ class HostRegistry:
         (supervisor,) = self._supervisors.values()
         return supervisor.pools.get(keyspace)
 
+    def drain(self, pool: HostPool) -> None:
+        """Use a pool no more: its connections close when the last answer has come."""
+        pool.drain()
+        if pool.open_connections:
+            self._drained.add(pool)
+        self.changed()
+
+    def reconsider(self) -> None:
+        """How near policies see hosts, or how many connections are wanted, may have changed."""
+        self.changed()
+        for supervisor in self._supervisors.values():
+            supervisor.reconsider()
+
     def changed(self) -> None:
         """Something about hosts, pools or tokens is no longer as it was."""
         for route in self.routes.values():
             route.stale = True
         self.routes.clear()
 
+    def is_connected(self, host: Host) -> bool:
+        """Whether a pool has a connection to the host."""
+        supervisor = self._supervisors.get(host)
+        return supervisor is not None and supervisor.is_connected
+
+    def is_responsive(self, host: Host) -> bool:
+        """Whether a pool has a connection to the host that has not fallen silent."""
+        supervisor = self._supervisors.get(host)
+        return supervisor is not None and any(
+            not connection.suspect for pool in supervisor.pools.values() for connection in pool.connections
+        )
+
+    def is_far(self, host: Host) -> bool:
+        """Whether policies would not use the host before others; they may switch."""
+        return self._started and self._cluster._distance(host) != HostDistance.LOCAL
+
     def pools(self) -> list[HostPool]:
         """All pools, host by host."""
         return [pool for supervisor in self._supervisors.values() for pool in supervisor.pools.values()]
 
     def connections(self) -> list[Connection]:
-        """All open connections of all pools."""
-        return [connection for pool in self.pools() for connection in pool.open_connections]
+        """All open connections of all pools, those too that are being drained."""
+        self._drained = {pool for pool in self._drained if pool.open_connections}
+        return [connection for pool in (*self.pools(), *self._drained) for connection in pool.open_connections]
 
     def shutdown(self) -> None:
         """Close everything."""
-        for supervisor in self._supervisors.values():
+        for supervisor in (*self._supervisors.values(), *self._leaving.values()):
             supervisor.shutdown()
+        for pool in self._drained:
+            pool.shutdown()
         self._supervisors.clear()
+        self._drained.clear()
         self.changed()
+
+    def check_invariants(self) -> None:
+        """Assert that every host is connected or about to be (for tests); at any switch point."""
+        if not self._started or self._cluster.is_shutdown:
+            return
+        hosts = self._cluster.metadata.all_hosts()
+        assert set(self._supervisors) == set(hosts), f"hosts {hosts} have supervisors {self._supervisors}"
+        for supervisor in self._supervisors.values():
+            supervisor.check_invariants()
+

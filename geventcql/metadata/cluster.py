@@ -64,7 +64,8 @@ class Metadata:
         self.on_token_map: Callable[[], object] | None = None
         """Called whenever the token map has been replaced; must not switch."""
         self._token_map: TokenMap | None = None
-        self._hosts: Mapping[EndPoint, Host] = {}
+        self._hosts: Mapping[Host, Host] = {}
+        self._by_endpoint: Mapping[EndPoint, Host] = {}
         self._keyspaces: Mapping[str, KeyspaceMetadata] = MappingProxyType({})
 
     # -- hosts
@@ -78,7 +79,7 @@ class Metadata:
         if isinstance(endpoint_or_address, Host):
             endpoint_or_address = endpoint_or_address.endpoint
         if isinstance(endpoint_or_address, EndPoint):
-            return self._hosts.get(endpoint_or_address)
+            return self._by_endpoint.get(endpoint_or_address)
         for host in self._hosts.values():
             address, host_port = host.broadcast_rpc_address, host.broadcast_rpc_port
             if address is None:
@@ -92,19 +93,27 @@ class Metadata:
         return next((host for host in self._hosts.values() if host.host_id == host_id), None)
 
     def add_or_return_host(self, host: Host) -> tuple[Host, bool]:
-        """(the host known by this end point, False), or (`host`, True) after adding it."""
-        known = self._hosts.get(host.endpoint)
+        """(the host known by this identity, False), or (`host`, True) after adding it."""
+        known = self._hosts.get(host)
         if known is not None:
             return known, False
-        self._hosts = {**self._hosts, host.endpoint: host}
+        self._set_hosts({**self._hosts, host: host})
         return host, True
 
     def remove_host(self, host: Host) -> bool:
         """Forgets the host; False if it was not known."""
         hosts = dict(self._hosts)
-        known = hosts.pop(host.endpoint, None)
-        self._hosts = hosts
+        known = hosts.pop(host, None)
+        self._set_hosts(hosts)
         return known is not None
+
+    def moved(self, host: Host) -> None:
+        """A host's end point has changed."""
+        self._set_hosts(self._hosts)
+
+    def _set_hosts(self, hosts: Mapping[Host, Host]) -> None:
+        self._hosts = hosts
+        self._by_endpoint = {host.endpoint: host for host in hosts.values()}
 
     # -- keyspaces
 

@@ -101,7 +101,7 @@ class Heartbeat:
             if probe is None:
                 waiting = connection.table.in_flight > 0
                 if now - connection.last_received >= (min(SUSPECT_AFTER, self._interval) if waiting else self._interval):
-                    self._ask(connection)
+                    self.ask(connection)
                 continue
             if not probe.left:
                 probe.left = True
@@ -109,8 +109,9 @@ class Heartbeat:
                     probe.asked = now
             self._judge(connection, probe, now - probe.asked)
 
-    def _ask(self, connection: Connection) -> None:
-        if connection.drain_socket():
+    def ask(self, connection: Connection) -> None:
+        """Ask a connection for a sign of life now, unless that is under way; does not wait."""
+        if connection.closed or connection.probe is not None or connection.drain_socket():
             return
         probe = _Probe()
         try:

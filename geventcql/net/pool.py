@@ -93,6 +93,23 @@ class HostPool:
             self._retire(connection)
             self._on_below_size(self)
 
+    def resize(self, size: int) -> None:
+        """Have ``size`` connections from now on; what is too much finishes what it has and closes."""
+        if size == self.size:
+            return
+        self.size = size
+        for connection in self.connections[size:]:
+            self._retire(connection)
+        if self.missing:
+            self._on_below_size(self)
+
+    def drain(self) -> None:
+        """Take no more requests; each connection closes when its last answer has come. Nothing is reported any more."""
+        self.is_shutdown = True
+        self.opening = False
+        for connection in list(self.connections):
+            self._retire(connection)
+
     def succeed(self, connection: Connection) -> None:
         """As :meth:`replace`, but the connection is used until the other one is there."""
         if connection in self.connections and connection not in self._leaving:

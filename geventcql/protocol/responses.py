@@ -118,14 +118,17 @@ class Event(Message):
     """Section 4.2.6. `event_args` as cassandra-driver hands them to its handlers; {} for a type we do not know.
 
     TOPOLOGY_CHANGE and STATUS_CHANGE: change_type, address (a pair of text and port); SCHEMA_CHANGE:
-    SchemaChange.schema_change_event.
+    SchemaChange.schema_change_event, and `schema_change` is the SchemaChange itself.
     """
 
     opcode = Opcode.EVENT
 
-    def __init__(self, event_type: str, event_args: dict[str, Any]) -> None:
+    def __init__(
+        self, event_type: str, event_args: dict[str, Any], schema_change: SchemaChange | None = None
+    ) -> None:
         self.event_type = event_type
         self.event_args = event_args
+        self.schema_change = schema_change
 
 
 class ResultMessage(Message):
@@ -387,7 +390,8 @@ def _result(
 def _event(reader: Reader) -> Event:
     event_type = reader.string("type of event").upper()
     if event_type == "SCHEMA_CHANGE":
-        return Event(event_type, _schema_change(reader).schema_change_event)
+        change = _schema_change(reader)
+        return Event(event_type, change.schema_change_event, change)
     if event_type in ("TOPOLOGY_CHANGE", "STATUS_CHANGE"):
         change_type = reader.string("kind of change")
         return Event(event_type, {"change_type": change_type, "address": reader.inet("address of the node")})

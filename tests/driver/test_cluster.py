@@ -509,7 +509,7 @@ def test_the_server_is_restarted(node: FakeNode) -> None:
 def test_a_lost_connection_that_can_be_opened_again_costs_no_request(
     node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("geventcql.hosts.STABLE", 0.0)  # none is lost so early that the host is left alone
+    monkeypatch.setattr("geventcql.reconnecting.STABLE", 0.0)  # none is lost so early that the host is left alone
     node.on(TEXT, GOOD)
     with cluster_of(node) as cluster:
         session = cluster.connect()
@@ -523,15 +523,13 @@ def test_a_lost_connection_that_can_be_opened_again_costs_no_request(
 def test_a_reconnection_policy_that_gives_up_does_not_lose_the_host(
     node: FakeNode, schedule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geventcql import hosts
-
     class GivesUp(ReconnectionPolicy):
         def new_schedule(self) -> Any:
             if schedule == "raises":
                 raise ZeroDivisionError("mine")
             return iter([] if schedule == "empty" else [0.005, 0.005])
 
-    monkeypatch.setattr(hosts, "PAUSE", 0.01)
+    monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.01)
     node.on(TEXT, GOOD)
     with cluster_of(node, reconnection_policy=GivesUp()) as cluster:
         session = cluster.connect()

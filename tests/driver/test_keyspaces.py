@@ -271,7 +271,7 @@ def test_the_state_of_all_pools_of_a_host(node: FakeNode) -> None:
 def test_pools_of_keyspaces_that_nobody_is_in_are_closed(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     if node.versions[0] >= 5:
         pytest.skip("there are no connections for keyspaces on v5")
-    monkeypatch.setattr("geventcql.hosts.IDLE", 0.02)
+    monkeypatch.setattr("geventcql.supervisor.IDLE", 0.02)
     node.on("SELECT slow", Rows([("v", "int")], [(1,)]).after(0.2))
     with cluster_of(node) as cluster:
         session = cluster.connect("alpha")
@@ -320,7 +320,7 @@ def test_ddl_succeeds_though_the_keyspaces_cannot_be_read_again(node: FakeNode) 
 def test_a_pool_that_is_used_is_kept(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     if node.versions[0] >= 5:
         pytest.skip("there are no connections for keyspaces on v5")
-    monkeypatch.setattr("geventcql.hosts.IDLE", 0.05)
+    monkeypatch.setattr("geventcql.supervisor.IDLE", 0.05)
     with cluster_of(node) as cluster:
         session = cluster.connect("alpha")
         in_alpha = session.prepare(WHERE)

@@ -1,0 +1,68 @@
+"""Schema agreement (layer: driver): whether all nodes that are up have the same schema.
+
+Runs in the greenlet that needs to know: the cold path of a statement that changed the schema, or an application's.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from geventcql.errors import ConnectionException
+from geventcql.net.connection import Connection
+
+if TYPE_CHECKING:
+    from geventcql.cluster import Cluster
+
+__all__ = ["wait_for_agreement"]
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = "SELECT schema_version FROM system.local WHERE key='local'"
+PAUSE = 0.2
+"""Between looks, seconds."""
+
+
+def wait_for_agreement(cluster: Cluster, connection: Connection | None = None, wait: float | None = None) -> bool:
+    """Wait until all nodes that are up have the same schema.
+
+    Nodes that are marked down meanwhile are not waited for any longer.
+
+    :param connection: to the node that has the new schema: others may not have heard of it, and agree on the old one. The
+        control connection if left out, or lost
+    :param wait: seconds; the Cluster's ``max_schema_agreement_wait`` if left out; 0: it is taken for granted
+    :returns: whether they were seen to agree in that time
+    :raises DriverException: nobody could be asked
+    """
+    seconds = cluster.max_schema_agreement_wait if wait is None else wait
+    if seconds <= 0 or len(cluster.metadata.all_hosts()) == 1:
+        return True
+    deadline = monotonic() + seconds
+    while not _agree(cluster, connection):
+        if monotonic() > deadline:
+            log.warning("the nodes have not agreed on a schema within %s s", seconds)
+            return False
+        gevent.sleep(PAUSE)
+    return True
+
+
+def _agree(cluster: Cluster, connection: Connection | None) -> bool:
+    if connection is not None and not connection.closed:
+        try:
+            return len(_versions(cluster, connection)) == 1
+        except ConnectionException as error:  # it broke
+            log.debug("the schema cannot be looked at where it was changed: %s", error)
+    return len(_versions(cluster, cluster._control.connect())) == 1
+
+
+def _versions(cluster: Cluster, connection: Connection) -> set[Any]:
+    control = cluster._control
+    versions = {row["schema_version"] for row in control.query_on(connection, SCHEMA_VERSION)}
+    for row in control.peers(connection):
+        host = cluster.metadata.get_host_by_host_id(row["host_id"]) if row.get("host_id") else None
+        if host is not None and host.is_up is not False:
+            versions.add(row.get("schema_version"))
+    return versions

@@ -1,0 +1,137 @@
+"""What is in the cluster (layer: driver): rows of system.local and system.peers made into hosts and tokens.
+
+Reading is the control connection's work, in its greenlet. Taking the rows in neither waits nor switches. One reading alone
+may be wrong: nodes that start, or have just lost sight of others, show few peers, or rows without columns. So a host is
+forgotten when the server has said that it was removed, when another node has taken its address, or when two readings did
+not show it and nothing is connected to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from geventcql.host import EndPoint, Host, NodeAddresses
+
+if TYPE_CHECKING:
+    from geventcql.cluster import Cluster
+
+__all__ = ["Node", "Topology"]
+
+log = logging.getLogger(__name__)
+
+Row = Mapping[str, Any]
+
+
+class Node(NamedTuple):
+    """One node as a reading shows it."""
+
+    endpoint: EndPoint | None
+    """None: its row does not tell enough to use it."""
+    row: Row
+    is_local: bool = False
+    """Whether it is the one that was asked: the end point has been seen to work."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is all that a host needs; of the node that answers, its answer is enough."""
+        needed = ("host_id", "data_center", "tokens")
+        return self.is_local or (self.endpoint is not None and all(self.row.get(name) for name in needed))
+
+
+class Topology:
+    """Keeps the Cluster's hosts and tokens as the nodes tell of them."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._missing: set[Host] = set()
+        """Hosts that the last reading did not show."""
+        self._removed: set[tuple[str, int]] = set()
+        """Addresses of nodes that the server says were removed, until the next reading."""
+        self._partitioner = ""
+        self._owners: Any = None
+        """What the token map was made of."""
+
+    def removed(self, address: str, port: int) -> None:
+        """The server says that the node at this address for clients was removed."""
+        self._removed.add((address, port))
+
+    def take(self, local: Row, nodes: list[Node]) -> bool:
+        """Take a reading in.
+
+        :param local: the row of system.local
+        :param nodes: all nodes, that one's too
+        :returns: whether another reading should confirm that hosts are gone
+        """
+        metadata = self._cluster.metadata
+        metadata.cluster_name = local.get("cluster_name")
+        self._partitioner = local.get("partitioner") or ""
+        seen = {node.row.get("host_id") for node in nodes}
+        for node in nodes:
+            if node.is_complete:
+                self._take_node(node, seen)
+            else:
+                log.warning("the row of a node is not complete, it changes nothing: %s", node.row.get("peer"))
+        self._forget(seen)
+        self.rebuild_tokens()
+        return bool(self._missing)
+
+    def _take_node(self, node: Node, seen: set[Any]) -> None:
+        row, endpoint = node.row, node.endpoint
+        assert endpoint is not None
+        cluster = self._cluster
+        registry = cluster._registry
+        place = (row.get("data_center"), row.get("rack"))
+        addresses = NodeAddresses(row)
+        host_id, before = row.get("host_id"), cluster.metadata.get_host(endpoint)
+        host = before if host_id is None else cluster.metadata.get_host_by_host_id(host_id)
+        if host is None:
+            if before is not None and before.host_id not in seen:
+                log.info("%s has been replaced by another node at its address", before)
+                registry.remove(before)
+            host = Host(endpoint, cluster.conviction_policy_factory, *place, host_id)
+            self._describe(host, row, addresses)
+            host.set_up()  # until a connection, or the lack of one, tells
+            registry.add(host)
+            return
+        told = (addresses.broadcast_rpc_address, addresses.broadcast_rpc_port)
+        is_moved = told != (host.broadcast_rpc_address, host.broadcast_rpc_port)
+        if not is_moved and (registry.is_connected(host) or not node.is_local):
+            endpoint = registry.endpoint(host)  # of a node that was found by another address than it tells, the one that works
+        self._describe(host, row, addresses)
+        registry.place(host, (endpoint, *place))
+
+    @staticmethod
+    def _describe(host: Host, row: Row, addresses: NodeAddresses) -> None:
+        for name in ("broadcast_address", "broadcast_port", "broadcast_rpc_address", "broadcast_rpc_port",
+                     "listen_address", "listen_port"):  # fmt: skip
+            setattr(host, name, getattr(addresses, name))
+        host.release_version = row.get("release_version")
+        host.tokens = tuple(row.get("tokens") or ())
+
+    def _forget(self, seen: set[Any]) -> None:
+        registry = self._cluster._registry
+        missing = set()
+        for host in self._cluster.metadata.all_hosts():
+            if host.host_id in seen:
+                continue
+            address = (host.broadcast_rpc_address or host.address, host.broadcast_rpc_port or host.endpoint.port)
+            confirmed = host in self._missing and not registry.is_connected(host)
+            if confirmed or address in self._removed:
+                log.info("%s has left the cluster", host)
+                registry.remove(host)
+            else:
+                missing.add(host)
+        self._missing = missing
+        self._removed.clear()
+
+    def rebuild_tokens(self, force: bool = False) -> None:
+        """Make the token map anew if what it is made of has changed."""
+        if not self._cluster.token_metadata_enabled:
+            return
+        hosts = self._cluster.metadata.all_hosts()
+        owners = (self._partitioner, {host: (host.tokens, host.datacenter, host.rack) for host in hosts})
+        if force or owners != self._owners:
+            self._owners = owners
+            self._cluster.metadata.rebuild_token_map(self._partitioner, {host: host.tokens for host in hosts})
