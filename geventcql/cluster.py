@@ -249,6 +249,21 @@ class Cluster(ClusterOptions):
         """
         self._listeners.remove(listener)
 
+    def refresh_nodes(self, force_token_rebuild: bool = False) -> None:
+        """Read again which nodes there are; waits.
+
+        :param force_token_rebuild: make the token map anew even if nothing has changed
+        :raises DriverException: nobody could be asked
+        """
+        self._check_connected()
+        self._control.refresh_topology(force_token_rebuild)
+
+    def _check_connected(self) -> None:
+        if self._thread not in (None, thread_id()):
+            raise WrongHubError()
+        if self._connecting is None:
+            raise DriverException("the Cluster is not connected" + (": it was shut down" if self.is_shutdown else ""))
+
     @property
     def listeners(self) -> list[Any]:
         """The registered listeners."""

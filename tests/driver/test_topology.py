@@ -1,0 +1,530 @@
+"""Nodes that come, go, move, fall silent and are lied about: what hosts there are, and who is told, each change once."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import pytest
+
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from geventcql.host import DefaultEndPoint
+from geventcql.policies import (
+    ConstantReconnectionPolicy,
+    DCAwareRoundRobinPolicy,
+    HostDistance,
+    HostStateListener,
+    RoundRobinPolicy,
+)
+from geventcql.session import Session
+from tests.driver.support import BY_KEY, cluster_of, eventually, serve_keys
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import FakeNode
+from tests.support.replies import Rows, status_change, topology_change
+
+SOON = ConstantReconnectionPolicy(0.02)
+AT_ONCE: dict[str, Any] = {
+    "reconnection_policy": SOON,
+    "topology_event_refresh_window": 0,
+    "status_event_refresh_window": 0,
+    "schema_event_refresh_window": 0,
+}
+
+
+class Told(HostStateListener):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.news: list[tuple[str, str]] = []
+
+    def on_up(self, host: Any) -> None:
+        self.news.append(("up", host.address))
+
+    def on_down(self, host: Any) -> None:
+        self.news.append(("down", host.address))
+
+    def on_add(self, host: Any) -> None:
+        self.news.append(("add", host.address))
+
+    def on_remove(self, host: Any) -> None:
+        self.news.append(("remove", host.address))
+
+    def clear(self) -> None:
+        self.news.clear()
+
+
+@contextmanager
+def connected(nodes: FakeCluster, **options: Any) -> Iterator[tuple[Cluster, Session, Told]]:
+    """A Cluster with a pool on every node, and a listener that has forgotten how that came about."""
+    serve_keys(nodes)
+    told = Told()
+    with cluster_of(nodes, **{**AT_ONCE, **options}) as cluster:
+        cluster.register_listener(told)
+        session = cluster.connect(wait_for_all_pools=True)
+        eventually(lambda: len(told.news) >= len(cluster.metadata.all_hosts()))
+        told.clear()
+        yield cluster, session, told
+        cluster._registry.check_invariants()
+
+
+def addresses(cluster: Cluster) -> set[str]:
+    return {host.address for host in cluster.metadata.all_hosts()}
+
+
+def reachable(session: Session) -> set[str]:
+    return {pool.host.address for pool in session.get_pools() if pool.connections}
+
+
+def answers(session: Session, nodes: FakeCluster, count: int = 60) -> None:
+    """Every node gets requests, and each answer is the one to its request."""
+    prepared = session.prepare(BY_KEY)
+    before = [node.count(BY_KEY) for node in nodes]
+    for key in range(count):
+        assert session.execute(prepared, (key,)).one().k == key
+    after = [node.count(BY_KEY) for node in nodes]
+    assert all(now > was for was, now in zip(before, after, strict=True)), (before, after)
+
+
+def settle(predicate: Callable[[], Any]) -> None:
+    eventually(predicate, 10)
+    gevent.sleep(0.05)  # and nothing more comes of it
+    assert predicate()
+
+
+def test_the_hosts_that_are_found_are_told_as_added() -> None:
+    told = Told()
+    with FakeCluster(3) as nodes, cluster_of(nodes) as cluster:
+        cluster.register_listener(told)
+        cluster.connect()
+        settle(lambda: sorted(told.news) == sorted(("add", node.host) for node in nodes))
+
+
+@pytest.mark.parametrize("event", ["NEW_NODE", "UP"])
+def test_a_node_joins(event: str) -> None:
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
+        node = nodes.add()
+        push = status_change if event == "UP" else topology_change
+        nodes.push(push(event, node.host, nodes.port))
+        settle(lambda: reachable(session) == set(nodes.addresses))
+        assert addresses(cluster) == set(nodes.addresses)
+        assert told.news == [("add", node.host)]
+
+
+def test_a_node_joins_and_cannot_be_reached() -> None:
+    with FakeCluster(2) as nodes, connected(nodes) as (_cluster, session, told):
+        node = nodes.add()
+        node.stop()
+        nodes.push(topology_change("NEW_NODE", node.host, nodes.port))
+        settle(lambda: told.news == [("add", node.host), ("down", node.host)])
+        node.start()
+        settle(lambda: told.news[2:] == [("up", node.host)])
+        assert reachable(session) == set(nodes.addresses)
+
+
+def test_a_node_is_removed() -> None:
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
+        gone = next(node for node in nodes if node.host != cluster.get_control_connection_host().address)
+        nodes.remove(gone)
+        nodes.push(topology_change("REMOVED_NODE", gone.host, nodes.port))
+        settle(lambda: addresses(cluster) == set(nodes.addresses))
+        settle(lambda: told.news[-1] == ("remove", gone.host))
+        assert told.news in ([("down", gone.host), ("remove", gone.host)], [("remove", gone.host)])
+        answers(session, nodes)
+
+
+def test_a_node_that_is_removed_finishes_what_it_has() -> None:
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
+        control = cluster.get_control_connection_host().address
+        leaving = next(node for node in nodes if node.host != control)
+        staying = next(node for node in nodes if node.host == control)
+        leaving.on("SELECT slow", Rows([("v", "int")], [(1,)]).after(0.5))
+        host = cluster.metadata.get_host(leaving.host)
+        future = session.execute_async("SELECT slow", host=host)
+        leaving.wait_for(lambda n: n.count("SELECT slow"))
+        staying.system.peers = []
+        nodes.push(topology_change("REMOVED_NODE", leaving.host, nodes.port))
+        settle(lambda: told.news == [("remove", leaving.host)])
+        assert not future.ready()
+        assert future.result().one().v == 1
+        eventually(lambda: not leaving.connections)
+
+
+def test_a_node_that_leaves_and_comes_back() -> None:
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
+        control = cluster.get_control_connection_host().address
+        node = next(node for node in nodes if node.host != control)
+        staying = next(node for node in nodes if node.host == control)
+        for _ in range(3):
+            peers, staying.system.peers = staying.system.peers, []
+            nodes.push(topology_change("REMOVED_NODE", node.host, nodes.port))
+            eventually(lambda: addresses(cluster) == {control})
+            staying.system.peers = peers
+            nodes.push(topology_change("NEW_NODE", node.host, nodes.port))
+            settle(lambda: reachable(session) == set(nodes.addresses))
+        assert told.news == [("remove", node.host), ("add", node.host)] * 3
+        answers(session, nodes)
+
+
+@pytest.mark.parametrize("fault", ["empty", "no tokens", "no address", "no host_id", "no data_center"])
+def test_peers_that_are_not_told_are_not_forgotten(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geventcql.control.CONFIRM_AFTER", 0.02)
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
+        for node in nodes:
+            if fault == "empty":
+                node.system.peers = []
+            column = {"no address": "native_address"}.get(fault, fault.removeprefix("no "))
+            node.system.local.overrides = {column: None} if fault != "empty" else {}
+            if fault == "no address":
+                node.system.local.overrides["peer"] = None
+        for _ in range(3):
+            cluster.refresh_nodes()
+        gevent.sleep(0.1)
+        assert addresses(cluster) == set(nodes.addresses) == reachable(session)
+        assert told.news == []
+
+
+def test_a_node_that_nobody_shows_and_nothing_is_connected_to_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geventcql.control.CONFIRM_AFTER", 0.02)
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, _session, told):
+        gone = nodes[2]
+        nodes.remove(gone)  # no event tells of it
+        eventually(lambda: cluster.get_control_connection_host() is not None)
+        eventually(lambda: told.news == [("down", gone.host)])
+        cluster.refresh_nodes()
+        settle(lambda: told.news == [("down", gone.host), ("remove", gone.host)])
+        assert addresses(cluster) == set(nodes.addresses)
+
+
+def test_another_node_at_the_same_address() -> None:
+    """A node is replaced by one that has its address and another id."""
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
+        before = {host.address: host for host in cluster.metadata.all_hosts()}
+        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node.stop()
+        node.system.local.host_id = uuid.uuid4()
+        node.start()
+        nodes.push(status_change("UP", node.host, nodes.port))
+        settle(lambda: cluster.metadata.get_host(node.host) is not before[node.host])
+        settle(lambda: reachable(session) == set(nodes.addresses))
+        assert len(cluster.metadata.all_hosts()) == 2
+        assert [news for news in told.news if news[0] in ("add", "remove")] in (
+            [("remove", node.host), ("add", node.host)],
+            [("add", node.host), ("remove", node.host)],
+        )
+        answers(session, nodes)
+
+
+# -- addresses that change ------------------------------------------------------------------------------------------------
+
+
+def test_nodes_that_move_one_by_one() -> None:
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, _told):
+        ids = {host.host_id for host in cluster.metadata.all_hosts()}
+        for node in nodes:
+            nodes.move(node)
+            nodes.push(status_change("UP", node.host, nodes.port))
+            settle(lambda: reachable(session) == set(nodes.addresses))
+        assert {host.host_id for host in cluster.metadata.all_hosts()} == ids
+        answers(session, nodes)
+        assert addresses(cluster) == set(nodes.addresses)
+
+
+def test_all_nodes_move_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeCluster(3) as nodes:
+        serve_keys(nodes)
+
+        def resolve(name: str, port: int) -> list[Any]:
+            found = nodes.addresses if name == "cassandra.example" else [name]
+            return [(socket.AF_INET, (address, port)) for address in found]
+
+        monkeypatch.setattr("geventcql.control.resolve", resolve)
+        with Cluster(["cassandra.example"], port=nodes.port, **AT_ONCE) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            ids = {host.host_id for host in cluster.metadata.all_hosts()}
+            for _ in range(2):
+                for node in nodes:
+                    nodes.move(node)
+                settle(lambda: reachable(session) == set(nodes.addresses))
+                assert addresses(cluster) == set(nodes.addresses)
+                assert {host.host_id for host in cluster.metadata.all_hosts()} == ids
+                answers(session, nodes)
+
+
+def test_two_nodes_that_exchange_their_addresses() -> None:
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, _told):
+        control = cluster.get_control_connection_host().address
+        one, other = [node for node in nodes if node.host != control]
+        by_id = {one.system.local.host_id: other.host, other.system.local.host_id: one.host}
+        one.stop()
+        other.stop()
+        one.host, other.host = other.host, one.host
+        one.system.local.address, other.system.local.address = one.host, other.host
+        one.start()
+        other.start()
+        cluster.refresh_nodes()
+        settle(lambda: {h.host_id: h.address for h in cluster.metadata.all_hosts() if h.host_id in by_id} == by_id)
+        settle(lambda: reachable(session) == set(nodes.addresses))
+        answers(session, nodes)
+
+
+# -- what is said of nodes that are well ------------------------------------------------------------------------------------
+
+
+def test_a_node_that_is_said_to_be_down_and_is_not() -> None:
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
+        for node in nodes:
+            nodes.push(status_change("DOWN", node.host, nodes.port))
+        gevent.sleep(0.2)
+        assert told.news == [] and all(host.is_up for host in cluster.metadata.all_hosts())
+        answers(session, nodes)
+
+
+def test_one_connection_of_several_is_lost() -> None:
+    with FakeCluster(2) as nodes, connected(nodes, connections_per_host=3) as (cluster, session, told):
+        eventually(lambda: all(len(pool.connections) == 3 for pool in session.get_pools()))
+        for pool in session.get_pools():
+            pool.connections[0].defunct(ConnectionResetError("made up"))
+        cluster._control.connection.defunct(ConnectionResetError("made up"))
+        prepared = session.prepare(BY_KEY)
+        for key in range(50):
+            assert session.execute(prepared, (key,)).one().k == key
+        settle(lambda: all(len(pool.connections) == 3 for pool in session.get_pools()) and cluster._control.connection)
+        assert told.news == []
+
+
+def test_a_silent_node_that_is_said_to_be_down_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geventcql.net.heartbeat.SUSPECT_AFTER", 0.1)
+    monkeypatch.setattr("geventcql.net.heartbeat.TICK", 0.05)
+    with FakeCluster(3) as nodes, connected(nodes, connect_timeout=0.2) as (cluster, session, told):
+        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node.mute = True
+        nodes.push(status_change("DOWN", node.host, nodes.port))
+        settle(lambda: told.news == [("down", node.host)])
+        node.mute = False
+        settle(lambda: told.news[1:] == [("up", node.host)])
+        assert reachable(session) == set(nodes.addresses)
+
+
+def test_events_in_any_order_leave_what_is_true() -> None:
+    rng = random.Random(20261125)
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
+        orders = list(itertools.permutations(["NEW_NODE", "UP", "DOWN", "REMOVED_NODE"]))
+        rng.shuffle(orders)
+        for order in orders[:8]:
+            for event in order:
+                push = topology_change if event.endswith("NODE") else status_change
+                node = rng.choice(nodes.nodes)
+                nodes.push(push(event, node.host, nodes.port))
+                gevent.sleep(rng.choice([0, 0.001, 0.01]))
+        settle(lambda: reachable(session) == set(nodes.addresses))
+        assert addresses(cluster) == set(nodes.addresses)
+        assert told.news == []
+        answers(session, nodes)
+
+
+def test_events_about_a_node_that_goes_and_comes_tell_each_change_once() -> None:
+    rng = random.Random(4)
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
+        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        for _ in range(4):
+            node.stop()
+            settle(lambda: told.news == [("down", node.host)])
+            for event in rng.choices(["UP", "DOWN"], k=6):
+                nodes.push(status_change(event, node.host, nodes.port))
+            node.start()
+            for event in rng.choices(["UP", "DOWN"], k=6):
+                nodes.push(status_change(event, node.host, nodes.port))
+            settle(lambda: told.news == [("down", node.host), ("up", node.host)])
+            assert reachable(session) == set(nodes.addresses)
+            told.clear()
+
+
+def test_word_that_a_node_is_up_shortens_the_wait() -> None:
+    late = ConstantReconnectionPolicy(60)
+    with FakeCluster(2) as nodes, connected(nodes, reconnection_policy=late) as (cluster, _session, told):
+        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node.stop()
+        settle(lambda: told.news == [("down", node.host)])
+        node.start()
+        gevent.sleep(0.05)
+        assert told.news == [("down", node.host)]
+        nodes.push(status_change("UP", node.host, nodes.port))
+        settle(lambda: told.news == [("down", node.host), ("up", node.host)])
+
+
+def test_events_of_a_kind_that_is_switched_off_are_not_asked_for() -> None:
+    with FakeCluster(1) as nodes, connected(nodes, status_event_refresh_window=-1) as (_cluster, _session, _told):
+        [kinds] = [connection.registered for connection in nodes[0].connections if connection.registered]
+        assert set(kinds) == {"TOPOLOGY_CHANGE", "SCHEMA_CHANGE"}
+
+
+# -- the control connection -------------------------------------------------------------------------------------------------
+
+
+def test_the_control_connection_moves_on() -> None:
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, _told):
+        for _ in range(3):
+            nobody = (None, cluster.get_control_connection_host())
+            node = next(n for n in nodes if n.host == nobody[1].address)
+            node.stop()
+            eventually(lambda nobody=nobody: cluster.get_control_connection_host() not in nobody)
+            node.start()
+            settle(lambda: reachable(session) == set(nodes.addresses))
+        joined = nodes.add()
+        nodes.push(topology_change("NEW_NODE", joined.host, nodes.port))
+        settle(lambda: reachable(session) == set(nodes.addresses))
+
+
+def test_what_changed_while_there_was_no_control_connection_is_found() -> None:
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
+        joined = nodes.add()  # nobody tells
+        cluster._control.connection.defunct(ConnectionResetError("made up"))
+        settle(lambda: reachable(session) == set(nodes.addresses))
+        assert told.news == [("add", joined.host)]
+
+
+def test_a_silent_control_connection_is_replaced_without_disturbing_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geventcql.net.heartbeat.SUSPECT_AFTER", 0.1)
+    monkeypatch.setattr("geventcql.net.heartbeat.TICK", 0.05)
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, _told):
+        lost = cluster.get_control_connection_host()
+        node = next(n for n in nodes if n.host == lost.address)
+        node.mute = True
+        prepared = session.prepare(BY_KEY)
+        prepared.is_idempotent = True
+        started = gevent.get_hub().loop.now()
+        for key in range(30):
+            session.execute(prepared, (key,))
+        eventually(lambda: cluster.get_control_connection_host() not in (None, lost))
+        assert gevent.get_hub().loop.now() - started < 5
+        node.mute = False
+
+
+# -- distances, data centres, profiles ----------------------------------------------------------------------------------------
+
+
+def test_a_node_that_changes_its_data_centre() -> None:
+    policy = DCAwareRoundRobinPolicy("dc1")
+    with FakeCluster({"dc1": 1, "dc2": 1}) as nodes:
+        profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(policy)}
+        with cluster_of(nodes, execution_profiles=profiles, **AT_ONCE) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            assert reachable(session) == {nodes[0].host}
+            nodes[1].system.local.data_center = "dc1"
+            cluster.refresh_nodes()
+            settle(lambda: reachable(session) == set(nodes.addresses))
+            nodes[1].system.local.data_center = "dc2"
+            cluster.refresh_nodes()
+            settle(lambda: reachable(session) == {nodes[0].host})
+            assert {host.address: policy.distance(host) for host in session.hosts} == {
+                nodes[0].host: HostDistance.LOCAL,
+                nodes[1].host: HostDistance.IGNORED,
+            }
+
+
+def test_remote_hosts_take_each_others_place() -> None:
+    policy = DCAwareRoundRobinPolicy("dc1", used_hosts_per_remote_dc=1)
+    with FakeCluster({"dc1": 1, "dc2": 2}) as nodes, cluster_of(nodes, load_balancing_policy=policy, **AT_ONCE) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        [remote] = eventually(lambda: reachable(session) - {nodes[0].host})
+        used, spare = sorted(nodes.nodes[1:], key=lambda node: node.host != remote)
+        used.stop()
+        settle(lambda: reachable(session) == {nodes[0].host, spare.host})
+
+
+def test_remote_hosts_that_are_not_to_be_connected_to() -> None:
+    class Here(Cluster):
+        connect_to_remote_hosts = False
+
+    with FakeCluster({"dc1": 1, "dc2": 1}) as nodes:
+        policy = DCAwareRoundRobinPolicy("dc1", used_hosts_per_remote_dc=1)
+        with Here([nodes[0].host], nodes.port, load_balancing_policy=policy) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            assert reachable(session) == {nodes[0].host}
+
+
+def test_the_state_of_a_host_that_nobody_uses_is_what_is_said_of_it() -> None:
+    with FakeCluster({"dc1": 1, "dc2": 1}) as nodes:
+        policy = DCAwareRoundRobinPolicy("dc1")
+        with connected(nodes, load_balancing_policy=policy) as (cluster, _session, told):
+            other = cluster.metadata.get_host(nodes[1].host)
+            nodes.push(status_change("DOWN", nodes[1].host, nodes.port))
+            settle(lambda: other.is_up is False)
+            nodes.push(status_change("UP", nodes[1].host, nodes.port))
+            settle(lambda: other.is_up)
+            assert told.news == [("down", nodes[1].host), ("up", nodes[1].host)]
+
+
+# -- listeners and policies that take their time ----------------------------------------------------------------------------
+
+
+def test_a_listener_that_waits_and_executes_delays_no_reconnection() -> None:
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, _told):
+        gate = gevent.event.Event()
+
+        class Waits(Told):
+            def on_down(self, host: Any) -> None:
+                session.prepare(BY_KEY)
+                gate.wait(10)
+                super().on_down(host)
+
+        slow = Waits()
+        cluster.register_listener(slow)
+        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        for _ in range(2):
+            node.stop()
+            eventually(lambda: not cluster.metadata.get_host(node.host).is_up)
+            node.start()
+            eventually(lambda: cluster.metadata.get_host(node.host).is_up)
+        assert slow.news == []
+        gate.set()
+        settle(lambda: slow.news == [("down", node.host), ("up", node.host)] * 2)
+
+
+def test_a_conviction_policy_that_never_convicts() -> None:
+    class Lenient:
+        def __init__(self, host: Any) -> None:
+            self.failures = 0
+
+        def add_failure(self, error: BaseException | None) -> bool:
+            self.failures += 1
+            return False
+
+        def reset(self) -> None:
+            pass
+
+    with FakeCluster(2) as nodes, connected(nodes, conviction_policy_factory=Lenient) as (cluster, session, told):
+        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node.stop()
+        host = cluster.metadata.get_host(node.host)
+        eventually(lambda: host.conviction_policy.failures > 2)
+        assert host.is_up and told.news == []
+        prepared = session.prepare(BY_KEY)
+        for key in range(20):
+            assert session.execute(prepared, (key,)).one().k == key
+
+
+def test_hosts_equal_by_identity_whatever_their_address() -> None:
+    with FakeCluster(1) as nodes, connected(nodes, load_balancing_policy=RoundRobinPolicy()) as (cluster, _session, _told):
+        [host] = cluster.metadata.all_hosts()
+        kept = {host}
+        endpoint = host.endpoint
+        host.endpoint = DefaultEndPoint("127.9.9.9")
+        assert host in kept and host == "127.9.9.9"
+        host.endpoint = endpoint
+
+
+def test_a_single_fake_node_moves(node: FakeNode) -> None:
+    """What `refresh_nodes` sees is there when it returns."""
+    with cluster_of(node, **AT_ONCE) as cluster:
+        cluster.connect()
+        node.system.local.release_version = "9.9.9"
+        cluster.refresh_nodes()
+        assert cluster.metadata.all_hosts()[0].release_version == "9.9.9"
+        cluster.refresh_nodes(force_token_rebuild=True)
