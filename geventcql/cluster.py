@@ -7,6 +7,7 @@ caller that is killed harms nobody else.
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import Any
 from weakref import WeakSet
 
@@ -59,6 +60,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+DRAIN_PAUSE = 0.005
+"""Seconds between looks whether everything has ended."""
+
 
 class Cluster(ClusterOptions):
     """The configuration of, and the connections to, one Cassandra or ScyllaDB cluster (``cassandra.cluster.Cluster``).
@@ -89,7 +93,7 @@ class Cluster(ClusterOptions):
     :param connection_class: accepted and ignored: there is one kind of connection
     :param max_requests_in_flight: per connection, 1 to 32,768
     :param max_requests_waiting: per Session, for a connection with room; one more raises Busy
-    :param connections_per_host: how many
+    :param connections_per_host: how many; or how many by :class:`~geventcql.policies.HostDistance`
     """
 
     def _set_up(self) -> None:
@@ -182,7 +186,8 @@ class Cluster(ClusterOptions):
             self._registry.start(hosts)
             self._heartbeat.start()
         except (Exception, gevent.Timeout) as error:  # policies and authenticators may be an application's
-            done.set_exception(error)
+            if not done.ready():  # by the shutdown
+                done.set_exception(error)
         else:
             done.set(True)
 
@@ -228,7 +233,30 @@ class Cluster(ClusterOptions):
         distance = self._distance(host)
         if distance == HostDistance.IGNORED or (distance == HostDistance.REMOTE and not self.connect_to_remote_hosts):
             return 0
-        return self.connections_per_host
+        wanted = self.connections_per_host
+        return wanted if isinstance(wanted, int) else wanted.get(distance, 1)
+
+    def get_core_connections_per_host(self, host_distance: int) -> int:
+        """How many connections hosts at this distance have."""
+        wanted = self.connections_per_host
+        return wanted if isinstance(wanted, int) else wanted.get(host_distance, 1)
+
+    def set_core_connections_per_host(self, host_distance: int, core_connections: int) -> None:
+        """Have so many connections to each host at this distance; the pools follow.
+
+        cassandra-driver has one connection per host from protocol v3 on, and refuses this.
+
+        :raises ValueError: less than one
+        """
+        if core_connections < 1:
+            raise ValueError(f"core_connections must be at least 1, not {core_connections}")
+        distances = (HostDistance.LOCAL, HostDistance.REMOTE)
+        self.connections_per_host = {
+            **{distance: self.get_core_connections_per_host(distance) for distance in distances},
+            host_distance: core_connections,
+        }
+        if self._connecting is not None:
+            self._registry.reconsider()
 
     def _all_connections(self) -> list[Connection]:
         control = self._control.connection
@@ -248,6 +276,56 @@ class Cluster(ClusterOptions):
         :raises ValueError: it was not registered
         """
         self._listeners.remove(listener)
+
+    def on_up(self, host: Host) -> None:
+        """Have the driver look whether a host is up, as it does when a server says so."""
+        self._check_connected()
+        self._registry.rumour(host, is_up=True)
+
+    def on_down(self, host: Host, is_host_addition: bool = False, expect_host_to_be_down: bool = False) -> None:
+        """Have the driver look whether a host is down, as it does when a server says so: its connections are asked for a sign
+        of life, and those that have been silent before are closed.
+        """
+        self._check_connected()
+        self._registry.rumour(host, is_up=False)
+
+    def signal_connection_failure(
+        self, host: Host, connection_exc: BaseException | None, is_host_addition: bool = False,
+        expect_host_to_be_down: bool = False,
+    ) -> bool:  # fmt: skip
+        """As :meth:`on_down`; an application's own connection to the host has failed.
+
+        :returns: whether the host is down
+        """
+        self.on_down(host)
+        return host.is_up is False
+
+    def add_host(
+        self, endpoint: Any, datacenter: str | None = None, rack: str | None = None, signal: bool = True,
+        refresh_nodes: bool = True,
+    ) -> tuple[Host, bool]:  # fmt: skip
+        """Use a node before any server tells of it. What readings of the topology do not show is forgotten again.
+
+        :returns: the host, and whether it is new
+        """
+        self._check_connected()
+        host = Host(endpoint, self.conviction_policy_factory, datacenter, rack)
+        known = self.metadata.get_host(host.endpoint)
+        if known is not None:
+            return known, False
+        self._registry.add(host)
+        return host, True
+
+    def on_add(self, host: Host, refresh_nodes: bool = True) -> None:
+        """Have the driver look for new nodes, as it does when a server says that there is one; waits."""
+        self.refresh_nodes()
+
+    def remove_host(self, host: Host) -> None:
+        """Use a node no more; if a reading of the topology shows it, it is used again."""
+        self._check_connected()
+        self._registry.remove(host)
+
+    on_remove = remove_host
 
     def refresh_nodes(self, force_token_rebuild: bool = False) -> None:
         """Read again which nodes there are; waits.
@@ -336,14 +414,39 @@ class Cluster(ClusterOptions):
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def shutdown(self) -> None:
-        """Close everything: waiting requests and requests in flight end with an error. Twice is harmless."""
+    def shutdown(self, timeout: float = 0.0) -> None:
+        """Close everything. Nothing new is taken from now on; what is under way ends with an error once ``timeout`` is over.
+
+        From any state, and any number of times: whoever calls it while another drains waits no longer than he says.
+
+        :param timeout: seconds that requests, and what was given to ``Session.submit``, have to end by themselves; waits
+            until they have
+        :raises WrongHubError: it belongs to another thread
+        """
         if self._thread not in (None, thread_id()):
             raise WrongHubError()
-        if self.is_shutdown:
-            return
         self.is_shutdown = True
-        self._stop()
+        try:
+            if timeout > 0 and self._connecting is not None and self._connecting.successful():
+                self._drain(timeout)
+        finally:
+            self._stop()
+
+    def _drain(self, timeout: float) -> None:
+        for session in list(self.sessions):
+            session._refuse()
+        deadline = monotonic() + timeout
+        while self._connecting is not None and monotonic() < deadline and self._is_busy():
+            gevent.sleep(DRAIN_PAUSE)
+
+    def _is_busy(self) -> bool:
+        """Whether anything is under way for an application."""
+        current = gevent.getcurrent()
+        return (
+            bool(self._waiting)
+            or any(connection.in_flight for connection in self._registry.connections())
+            or any(greenlet is not current for greenlet in self._greenlets)
+        )
 
     def _stop(self) -> None:
         if self._connecting is None:

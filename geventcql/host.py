@@ -179,6 +179,7 @@ class Host:
         self.datacenter = datacenter
         self.rack = rack
         self._identity: Any = self.endpoint if host_id is None else host_id
+        self._hash = hash(self._identity)
 
     @property
     def address(self) -> str:
@@ -209,7 +210,7 @@ class Host:
         return self.endpoint.address == other  # as in cassandra-driver: a host equals its address
 
     def __hash__(self) -> int:
-        return hash(self._identity)
+        return self._hash
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Host):

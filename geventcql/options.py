@@ -111,7 +111,7 @@ class ClusterOptions:
         *,
         max_requests_in_flight: int = 2048,
         max_requests_waiting: int = 65_536,
-        connections_per_host: int = 1,
+        connections_per_host: int | Mapping[int, int] = 1,
     ) -> None:
         self._set_up()
         given_points = None if contact_points is NOT_SET else contact_points
@@ -166,7 +166,7 @@ class ClusterOptions:
         self._has_profiles = bool(execution_profiles)
         self.max_requests_in_flight = max_requests_in_flight
         self.max_requests_waiting = max_requests_waiting
-        self.connections_per_host = connections_per_host
+        self.connections_per_host: int | Mapping[int, int] = connections_per_host
         check(self)
         self._protocol_version = self.protocol_version
 
@@ -199,7 +199,8 @@ def check(cluster: ClusterOptions) -> None:
         raise ValueError(
             f"protocol_version must be one of {ProtocolVersion.SUPPORTED_VERSIONS}, not {cluster.protocol_version!r}"
         )
-    if cluster.max_requests_waiting < 0 or cluster.connections_per_host < 1:
+    wanted = cluster.connections_per_host
+    if cluster.max_requests_waiting < 0 or min([wanted] if isinstance(wanted, int) else wanted.values(), default=1) < 1:
         raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
     contact_endpoints(cluster)
     connection_settings(cluster)

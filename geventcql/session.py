@@ -215,7 +215,7 @@ class Session(SessionSettings):
         :param keyspace: the keyspace of unqualified names (protocol v5); the Session's if left out
         """
         self._check_wait()
-        if self.is_shutdown:
+        if self._thread != self._owner:
             raise self._closed()
         text = query.query_string if isinstance(query, SimpleStatement) else query
         profile = self._profile(EXEC_PROFILE_DEFAULT)
@@ -388,12 +388,16 @@ class Session(SessionSettings):
             return
         self._check_thread()
         self.is_shutdown = True
-        self._thread = -1
+        self._refuse()
         self._reshape()  # statements live on: they need not keep this Session
         self._admission.fail_all(
             lambda execution: ConnectionShutdown("the Session was shut down while the request waited for a connection")
         )
         self.cluster.sessions.discard(self)
+
+    def _refuse(self) -> None:
+        """Take no new requests; those that are under way go on."""
+        self._thread = -1
 
     def __enter__(self) -> Session:
         return self

@@ -1,0 +1,157 @@
+"""The end of a Cluster: what is under way ends by itself or with an error, from any state, and nothing is left."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gevent
+import pytest
+
+from geventcql.errors import ConnectionShutdown, DriverException, NoHostAvailable, WrongHubError
+from tests.driver.support import cluster_of, eventually, outcome
+from tests.support.fakenode import NEVER, FakeNode, Opcode, Ready, Rows
+
+ONE = Rows([("v", "int")], [(1,)])
+
+
+def slow(node: FakeNode, seconds: float = 0.2) -> str:
+    node.on("SELECT slow", ONE.after(seconds))
+    return "SELECT slow"
+
+
+def test_requests_in_flight_end_by_themselves(node: FakeNode) -> None:
+    cluster = cluster_of(node)
+    session = cluster.connect()
+    future = session.execute_async(slow(node))
+    cluster.shutdown(timeout=10)
+    assert future.ready() and future.result().one().v == 1
+    eventually(lambda: not node.connections)
+
+
+def test_requests_that_wait_for_room_are_sent(node: FakeNode) -> None:
+    cluster = cluster_of(node, max_requests_in_flight=1)
+    session = cluster.connect()
+    futures = [session.execute_async(slow(node, 0.02)) for _ in range(5)]
+    cluster.shutdown(timeout=10)
+    assert [future.result().one().v for future in futures] == [1] * 5
+
+
+def test_what_has_not_ended_in_time_ends_with_an_error(node: FakeNode) -> None:
+    node.on("SELECT never", NEVER)
+    cluster = cluster_of(node)
+    session = cluster.connect()
+    future = session.execute_async("SELECT never", timeout=None)
+    started = time.monotonic()
+    cluster.shutdown(timeout=0.1)
+    assert 0.1 <= time.monotonic() - started < 2
+    with pytest.raises(ConnectionShutdown):
+        future.result()
+    eventually(lambda: not node.connections)
+
+
+def test_nothing_new_is_taken_while_the_rest_ends(node: FakeNode) -> None:
+    cluster = cluster_of(node)
+    session = cluster.connect()
+    future = session.execute_async(slow(node))
+    ending = gevent.spawn(cluster.shutdown, 10)
+    gevent.sleep(0.02)
+    for call in (
+        lambda: session.execute("SELECT v"),
+        lambda: session.execute_async("SELECT v"),
+        lambda: session.prepare("SELECT v"),
+    ):
+        with pytest.raises(ConnectionShutdown, match="shut down"):
+            call()
+    with pytest.raises(DriverException, match="shut down"):
+        cluster.connect()
+    ending.get(timeout=10)
+    assert future.result().one().v == 1
+
+
+def test_submitted_work_is_waited_for(node: FakeNode) -> None:
+    cluster = cluster_of(node)
+    session = cluster.connect()
+    submitted = session.submit(gevent.sleep, 0.1)
+    cluster.shutdown(timeout=10)
+    assert submitted.successful()
+
+
+def test_a_callback_that_shuts_down(node: FakeNode) -> None:
+    cluster = cluster_of(node)
+    session = cluster.connect()
+    ended = gevent.event.AsyncResult()
+
+    def end(rows: Any) -> None:
+        cluster.shutdown(timeout=5)
+        ended.set(True)
+
+    session.execute_async(slow(node, 0.01)).add_callback(end)
+    assert ended.get(timeout=4)
+    eventually(lambda: not node.connections)
+
+
+def test_whoever_has_no_time_ends_it_for_all(node: FakeNode) -> None:
+    node.on("SELECT never", NEVER)
+    cluster = cluster_of(node)
+    session = cluster.connect()
+    future = session.execute_async("SELECT never", timeout=None)
+    patient = gevent.spawn(cluster.shutdown, 60)
+    gevent.sleep(0.02)
+    assert not future.ready()
+    cluster.shutdown()
+    patient.get(timeout=5)
+    with pytest.raises(ConnectionShutdown):
+        future.result()
+    cluster.shutdown(timeout=1)
+    cluster.shutdown()
+
+
+def test_a_greenlet_that_is_killed_while_it_shuts_down(node: FakeNode) -> None:
+    node.on("SELECT never", NEVER)
+    cluster = cluster_of(node)
+    session = cluster.connect()
+    future = session.execute_async("SELECT never", timeout=None)
+    ending = gevent.spawn(cluster.shutdown, 60)
+    gevent.sleep(0.02)
+    ending.kill()
+    with pytest.raises(ConnectionShutdown):
+        future.result(timeout=5)
+    eventually(lambda: not node.connections)
+
+
+def test_a_cluster_that_was_never_connected(node: FakeNode) -> None:
+    cluster = cluster_of(node)
+    cluster.shutdown(timeout=5)
+    cluster.shutdown()
+    with pytest.raises(DriverException, match="shut down"):
+        cluster.connect()
+
+
+@pytest.mark.parametrize("timeout", [0.0, 5.0])
+@pytest.mark.parametrize("opcode", [Opcode.STARTUP, Opcode.REGISTER, Opcode.QUERY])
+def test_while_it_connects(node: FakeNode, opcode: Opcode, timeout: float) -> None:
+    node.on(opcode, Ready().after(30))
+    cluster = cluster_of(node, connect_timeout=60, control_connection_timeout=60)
+    connecting = gevent.spawn(outcome, cluster.connect)
+    gevent.sleep(0.05)
+    cluster.shutdown(timeout)
+    assert isinstance(connecting.get(timeout=5), DriverException | NoHostAvailable)
+    eventually(lambda: not node.connections)
+
+
+def test_a_cluster_whose_connecting_failed(node: FakeNode) -> None:
+    cluster = cluster_of(node, connect_timeout=0.2)
+    node.mute = True
+    with pytest.raises(NoHostAvailable):
+        cluster.connect()
+    cluster.shutdown(timeout=1)
+
+
+def test_another_thread(node: FakeNode) -> None:
+    cluster = cluster_of(node)
+    cluster.connect()
+    result = gevent.get_hub().threadpool.spawn(outcome, cluster.shutdown, 1.0).get(timeout=5)
+    gevent.get_hub().threadpool.kill()
+    assert isinstance(result, WrongHubError)
+    cluster.shutdown()
