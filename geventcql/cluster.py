@@ -37,6 +37,7 @@ from geventcql.net.scheduler import Scheduler
 from geventcql.net.transport import Resolver
 from geventcql.options import ClusterOptions, check, connection_settings
 from geventcql.policies import HostDistance
+from geventcql.preparedcache import PreparedCache
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, ExecutionProfile, ProfileManager, default_lbp_factory
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange
@@ -93,6 +94,7 @@ class Cluster(ClusterOptions):
     :param connection_class: accepted and ignored: there is one kind of connection
     :param max_requests_in_flight: per connection, 1 to 32,768
     :param max_requests_waiting: per Session, for a connection with room; one more raises Busy
+    :param prepared_cache_size: how many answers to PREPARE are kept, for texts that are prepared again; 0: none
     :param connections_per_host: how many; or how many by :class:`~geventcql.policies.HostDistance`
     """
 
@@ -109,6 +111,8 @@ class Cluster(ClusterOptions):
         """The contact points, their names resolved; set by the first connect."""
         self._user_types: dict[tuple[str, str], type] = {}
         self._decoders = DecoderCache(self._user_types)
+        self._prepared_cache = PreparedCache(0)
+        self._preparing: dict[tuple[Any, bytes], AsyncResult] = {}
         self._listeners: list[Any] = []
         self._connecting: AsyncResult | None = None
         self._connectors = 0
@@ -162,6 +166,8 @@ class Cluster(ClusterOptions):
         check(self)
         self._protocol_version = self.protocol_version
         self._thread = thread_id()
+        # Without word of schema changes answers to PREPARE would be wrong for ever.
+        self._prepared_cache = PreparedCache(self.prepared_cache_size if self.schema_event_refresh_window >= 0 else 0)
         self._scheduler = Scheduler.for_hub()
         self._greenlets = Group()
         self._registry = HostRegistry(self)
@@ -383,6 +389,7 @@ class Cluster(ClusterOptions):
         :param connection: where it was executed
         :returns: whether all nodes have the new schema
         """
+        self._prepared_cache.clear()
         return self._control.schema_changed(change, connection)
 
     # -- profiles, user types -------------------------------------------------------------------------------------------
@@ -411,6 +418,7 @@ class Cluster(ClusterOptions):
             session.user_type_registered(keyspace, user_type, klass)
         self._user_types[(keyspace, user_type)] = klass
         self._decoders.clear()
+        self._prepared_cache.clear()
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

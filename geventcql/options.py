@@ -112,6 +112,7 @@ class ClusterOptions:
         max_requests_in_flight: int = 2048,
         max_requests_waiting: int = 65_536,
         connections_per_host: int | Mapping[int, int] = 1,
+        prepared_cache_size: int = 1000,
     ) -> None:
         self._set_up()
         given_points = None if contact_points is NOT_SET else contact_points
@@ -167,6 +168,7 @@ class ClusterOptions:
         self.max_requests_in_flight = max_requests_in_flight
         self.max_requests_waiting = max_requests_waiting
         self.connections_per_host: int | Mapping[int, int] = connections_per_host
+        self.prepared_cache_size = prepared_cache_size
         check(self)
         self._protocol_version = self.protocol_version
 

@@ -1,20 +1,23 @@
 """PREPARE, for the first time and again (layer: driver).
 
-Preparing again is single-flight: one PREPARE per connection and statement, whoever waits for it. It runs in a greenlet of
-the Session's, never in the one that asked first, since that one may be killed.
+Both are single-flight: one PREPARE per text, and per node and statement, whoever waits for it. It runs in a greenlet of the
+Session's, never in the one that asked first, since that one may be killed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Hashable, Iterable
 from copy import copy
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import gevent
 from gevent.event import AsyncResult
 
 from geventcql.cython.codecs import ColumnSpec, CqlType, UserType
-from geventcql.errors import DriverException, ErrorMessage, OperationTimedOut
+from geventcql.errors import ConnectionShutdown, DriverException, ErrorMessage, OperationTimedOut
+from geventcql.execution import Execution
 from geventcql.net.connection import Connection
 from geventcql.protocol import requests
 from geventcql.protocol.constants import Opcode, ProtocolVersion
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Preparer"]
 
+log = logging.getLogger(__name__)
+
 REPREPARE_TIMEOUT = 10.0
 
 
@@ -38,11 +43,77 @@ def _own(error: Exception) -> Exception:
 
 
 class Preparer:
-    """Prepares statements again for the requests of one Session."""
+    """Prepares statements for one Session, and again for its requests."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._flights: dict[tuple[Connection, bytes], AsyncResult] = {}
+        self._flights = session.cluster._preparing
+        """What waits for a statement that is being prepared again, by node and id; all Sessions'."""
+        self._first_flights: dict[Hashable, AsyncResult] = {}
+
+    def prepare(self, resolved: Resolved) -> Prepared:
+        """Have a node prepare a text, unless the answer is known; waits in the calling greenlet.
+
+        :param resolved: the PREPARE
+        :raises OperationTimedOut: no answer in time
+        :raises DriverException: the server's error
+        """
+        options = resolved.options
+        cache = self._session.cluster._prepared_cache
+        if options.custom_payload:  # it may mean anything
+            return self._prepare_anew(resolved)
+        key = (options.text, options.keyspace, options.version)
+        known = cache.get(key)
+        if known is not None:
+            return known
+        flight = self._first_flights.get(key)
+        limit = resolved.timeout
+        if flight is None:
+            limit = None  # its own deadline is the same one
+            flight = self._begin(self._first_flights, key, self._prepare_and_keep, key, resolved)
+        if not flight.wait(limit) and not flight.ready():
+            raise OperationTimedOut({"(prepare)": f"the statement was still being prepared after {limit} s"}, None)
+        if flight.exception is not None:
+            raise _own(flight.exception)
+        answer: Prepared = flight.value
+        return answer
+
+    def _begin(self, flights: dict[Any, AsyncResult], key: Hashable, work: Callable[..., Any], *args: Any) -> AsyncResult:
+        """Let a greenlet of the driver's do what several may wait for; whatever becomes of it, it ends for all of them."""
+        flight = flights[key] = AsyncResult()
+
+        def run() -> None:
+            try:
+                flight.set(work(*args))
+            except (Exception, gevent.Timeout) as error:
+                flight.set_exception(error)
+            finally:
+                flights.pop(key, None)
+
+        def ended(greenlet: Any) -> None:
+            if not flight.ready():  # it was killed, perhaps before it began
+                flights.pop(key, None)
+                flight.set_exception(ConnectionShutdown("the driver was shut down while a statement was prepared", None))
+
+        self._session._spawn(run).rawlink(ended)
+        return flight
+
+    def _prepare_and_keep(self, key: Hashable, resolved: Resolved) -> Prepared:
+        cache = self._session.cluster._prepared_cache
+        generation = cache.generation
+        answer = self._prepare_anew(resolved)
+        if cache.put(key, answer, generation):
+            log.warning(
+                "more than %d different statements have been prepared, the last one %r: values belong into parameters, "
+                "not into the text", cache.size, resolved.options.text,
+            )  # fmt: skip
+        return answer
+
+    def _prepare_anew(self, resolved: Resolved) -> Prepared:
+        message = self._session._run(Execution(self._session, resolved, b"", 0, resolved.timeout))
+        if not isinstance(message, Prepared):
+            raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {resolved.options.text!r}")
+        return message
 
     def prepare_again(self, resolved: Resolved, query_id: bytes, connection: Connection, deadline: float) -> None:
         """Make the node at the other end of ``connection`` know the statement again; waits in the calling greenlet.
@@ -52,11 +123,10 @@ class Preparer:
         """
         statement = resolved.prepared_by_id(query_id)
         assert statement is not None
-        key = (connection, query_id)
+        key = (connection.endpoint, query_id)
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = AsyncResult()
-            self._session._spawn(self._run, key, flight, statement)
+            flight = self._begin(self._flights, key, self._prepare_on, connection, statement)
         limit = None if deadline == float("inf") else max(0.0, deadline - monotonic())
         if not flight.wait(limit) and not flight.ready():
             endpoint = connection.endpoint
@@ -64,22 +134,17 @@ class Preparer:
         if flight.exception is not None:
             raise _own(flight.exception)
 
-    def _run(self, key: tuple[Connection, bytes], flight: AsyncResult, statement: PreparedStatement) -> None:
-        connection, _ = key
+    def _prepare_on(self, connection: Connection, statement: PreparedStatement) -> None:
         try:
             prepared = self._ask(connection, statement)
             self._check(statement, prepared)
-            fresh = PreparedStatement.from_response(
-                prepared, statement.query_string, statement.keyspace, connection.version
-            )
-            statement.result = fresh.result
-            flight.set(True)
         except ErrorMessage as error:
-            flight.set_exception(error.to_exception())
-        except Exception as error:
-            flight.set_exception(error)
-        finally:
-            self._flights.pop(key, None)
+            raise error.to_exception() from None
+        except DriverException:
+            self._session.cluster._prepared_cache.clear()  # it is of another schema
+            raise
+        fresh = PreparedStatement.from_response(prepared, statement.query_string, statement.keyspace, connection.version)
+        statement.result = fresh.result
 
     def _ask(self, connection: Connection, statement: PreparedStatement) -> Prepared:
         keyspace = statement.keyspace if connection.version >= ProtocolVersion.V5 else None

@@ -27,7 +27,7 @@ from geventcql.net.scheduler import A_TURN
 from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ConsistencyLevel
-from geventcql.protocol.responses import Prepared, SchemaChange, SetKeyspace
+from geventcql.protocol.responses import SchemaChange, SetKeyspace
 from geventcql.query import PreparedStatement, SimpleStatement
 from geventcql.resolve import Resolved, resolve, with_parameters
 from geventcql.response import ResponseFuture
@@ -209,6 +209,9 @@ class Session(SessionSettings):
     ) -> PreparedStatement:
         """Have the server parse a statement, to be executed any number of times; waits.
 
+        The answers for the texts prepared last are kept (``Cluster(prepared_cache_size=...)``): the same text again is a new
+        statement, but no PREPARE, until the schema changes.
+
         :param query: CQL with ``?`` or ``:name`` for the values
         :param custom_payload: sent along with PREPARE; the statement's own ``custom_payload``, which goes with each
             execution, is what the server answered with
@@ -223,9 +226,7 @@ class Session(SessionSettings):
         resolved = resolve(
             self, statement, profile, self._timeout(profile), text=text, custom_payload=custom_payload, prepare=True
         )
-        message = self._run(Execution(self, resolved, b"", 0, resolved.timeout))
-        if not isinstance(message, Prepared):
-            raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {text!r}")
+        message = self._preparer.prepare(resolved)
         named, version = resolved.options.keyspace, resolved.options.version  # as they were when it was sent
         prepared = PreparedStatement.from_response(message, text, named, version)
         prepared.custom_payload = message.custom_payload  # type: ignore[assignment]

@@ -30,7 +30,7 @@ from geventcql.errors import (
 )
 from geventcql.policies import ConstantReconnectionPolicy, ReconnectionPolicy, RetryPolicy, RoundRobinPolicy
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, pooled, serve_keys
+from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, outcome, pooled, serve_keys
 from tests.support.badserver import BadServer
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Raw, Ready, Rows
@@ -402,7 +402,7 @@ def test_shutdown_while_something_is_under_way(state: str) -> None:
         prepared = session.prepare(BY_KEY)
         if state == "prepare":
             node.on(Opcode.PREPARE)
-            running = gevent.spawn(outcome, session.prepare, BY_KEY)
+            running = gevent.spawn(outcome, session.prepare, INSERT)
         else:
             if state == "prepare again":
                 node.unprepare_all()

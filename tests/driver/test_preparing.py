@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,9 +22,21 @@ from geventcql.errors import (
 from geventcql.policies import RoundRobinPolicy
 from geventcql.query import UNSET_VALUE, BatchStatement, dict_factory
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, own_key, pooled, serve_keys, settled
+from tests.driver.support import (
+    BY_KEY,
+    INSERT,
+    cluster_of,
+    eventually,
+    have_keyspaces,
+    outcome,
+    own_key,
+    pooled,
+    serve_keys,
+    settled,
+)
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Prepared, Request, Rows, Void
+from tests.support.replies import SchemaChange, schema_event
 from tests.support.values import Type, parse, udt
 
 
@@ -402,3 +415,96 @@ def test_v3_knows_no_unset_values() -> None:
             with pytest.raises(UnsupportedOperation):
                 session.execute(prepared, (1,), custom_payload={"a": b""})
             assert len(pooled(session)) == 1
+
+
+# -- texts that are prepared again ----------------------------------------------------------------------------------------
+
+
+def test_the_same_text_again_is_another_statement_and_no_prepare(session: Session, node: FakeNode) -> None:
+    one, other = session.prepare(BY_KEY), session.prepare(BY_KEY)
+    assert node.count(Opcode.PREPARE) == 1 and one is not other
+    one.is_idempotent = True
+    assert not other.is_idempotent
+    assert session.execute(one, (1,)).one() == (1,) and session.execute(other, (2,)).one() == (2,)
+    session.prepare(BY_KEY, custom_payload={"a": b"1"})  # which may mean anything to the server
+    assert node.count(Opcode.PREPARE) == 2
+
+
+def test_a_text_in_another_keyspace_is_another_one(version: int) -> None:
+    with FakeNode(versions=[version]) as node, cluster_of(node) as cluster:
+        serve_keys(node)
+        have_keyspaces(node, "a", "b")
+        session = cluster.connect("a")
+        session.prepare(BY_KEY)
+        session.set_keyspace("b")
+        session.prepare(BY_KEY)
+        assert node.count(Opcode.PREPARE) == 2
+
+
+def test_many_greenlets_that_prepare_the_same_text(session: Session, node: FakeNode) -> None:
+    gate = gevent.event.Event()
+    answer = node.on(Opcode.PREPARE, lambda request, _: [node.statements.prepare(request, node._sample).when(gate)])
+    greenlets = [gevent.spawn(outcome, session.prepare, BY_KEY) for _ in range(50)]
+    node.wait_for(lambda n: n.count(Opcode.PREPARE))
+    greenlets[0].kill()  # whoever asked first
+    gate.set()
+    prepared = [greenlet.get(timeout=5) for greenlet in greenlets[1:]]
+    answer.remove()
+    assert node.count(Opcode.PREPARE) == 1
+    assert all(session.execute(statement, (1,)).one() == (1,) for statement in prepared)
+
+
+def test_texts_are_kept_until_the_schema_changes(session: Session, node: FakeNode) -> None:
+    session.prepare(BY_KEY)
+    node.push(schema_event("UPDATED", "TABLE", "ks", "t"))
+    eventually(lambda: not session.cluster._prepared_cache)
+    session.prepare(BY_KEY)
+    assert node.count(Opcode.PREPARE) == 2
+    node.on("ALTER TABLE t ADD c int", SchemaChange("UPDATED", "TABLE", "ks", "t"))
+    session.execute("ALTER TABLE t ADD c int")
+    session.prepare(BY_KEY)
+    assert node.count(Opcode.PREPARE) == 3
+
+
+def test_an_answer_from_before_a_change_is_not_kept(session: Session, node: FakeNode) -> None:
+    gate = gevent.event.Event()
+    node.on(Opcode.PREPARE, lambda request, _: [node.statements.prepare(request, node._sample).when(gate)])
+    preparing = gevent.spawn(session.prepare, BY_KEY)
+    node.wait_for(lambda n: n.count(Opcode.PREPARE))
+    before = session.cluster._prepared_cache.generation
+    node.push(schema_event("UPDATED", "TABLE", "ks", "t"))
+    eventually(lambda: session.cluster._prepared_cache.generation > before)
+    gate.set()
+    preparing.get(timeout=5)
+    assert not session.cluster._prepared_cache
+
+
+def test_ever_new_texts_stay_bounded_and_are_warned_of_once(
+    node: FakeNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    with cluster_of(node, prepared_cache_size=10) as cluster:
+        session = cluster.connect()
+        node.on(re.compile("SELECT .* FROM lots"), own_key, rows=[("k", "int")], binds=[])
+        for n in range(100):
+            node.prepare(f"SELECT {n} FROM lots", [], [("k", "int")])
+            session.prepare(f"SELECT {n} FROM lots")
+        assert len(cluster._prepared_cache) == 10
+        assert caplog.text.count("different statements have been prepared") == 1
+
+
+@pytest.mark.parametrize("options", [{"prepared_cache_size": 0}, {"schema_event_refresh_window": -1}])
+def test_nothing_is_kept_where_that_is_not_wanted_or_changes_are_not_heard_of(node: FakeNode, options: Any) -> None:
+    with cluster_of(node, **options) as cluster:
+        session = cluster.connect()
+        session.prepare(BY_KEY)
+        session.prepare(BY_KEY)
+        assert node.count(Opcode.PREPARE) == 2
+
+
+def test_a_text_whose_parameters_have_changed_is_prepared_anew(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    node.unprepare_all()
+    node.prepare(BY_KEY, [("k", "text")], [("k", "text")], [0])
+    with pytest.raises(DriverException):
+        session.execute(prepared, (1,))
+    assert session.prepare(BY_KEY).bind_columns[0].type.name == "text"

@@ -242,7 +242,7 @@ def test_a_busy_hub_is_no_dead_peer(alive: ThreadNode, in_hub: bool) -> None:
 @pytest.mark.usefixtures("quick")
 def test_busy_between_the_question_and_its_sending(alive: ThreadNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """By construction: the hub works on something else before the flush, so the question leaves after its own deadline."""
-    real: Callable[..., Any] = Heartbeat._ask
+    real: Callable[..., Any] = Heartbeat.ask
     asked: list[float] = []
 
     def ask(self: Heartbeat, connection: Connection) -> None:
@@ -250,7 +250,7 @@ def test_busy_between_the_question_and_its_sending(alive: ThreadNode, monkeypatc
         asked.append(time.monotonic())
         _busy(0.5)
 
-    monkeypatch.setattr(Heartbeat, "_ask", ask)
+    monkeypatch.setattr(Heartbeat, "ask", ask)
     with connected(alive) as connection, Watched(connection, interval=0.1, timeout=0.2) as watched:
         until(lambda: len(asked) >= 3, 10)
         gevent.sleep(0)
