@@ -403,6 +403,7 @@ class Cluster(ClusterOptions):
         self.profile_manager.add(name, profile)
         if self._connecting is not None and self._connecting.successful():
             profile.load_balancing_policy.populate(self, self.metadata.all_hosts())
+            self._registry.reconsider()
             with gevent.Timeout(pool_wait_timeout, False):
                 self._registry.wait_for_pools(self._pool_keyspace(None), all_of_them=True)
 

@@ -74,6 +74,7 @@ class ControlConnection:
         self._cluster = cluster
         self._timeout = timeout
         self._connection: Connection | None = None
+        self._host: Host | None = None
         self._greenlet: Any = None
         self._wake = Event()
         self._backoff = Backoff(cluster)

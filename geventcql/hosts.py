@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent.event import AsyncResult
 
 from geventcql.cython.wire import Route
 from geventcql.errors import NoHostAvailable
@@ -170,18 +171,18 @@ class HostRegistry:
         pool_keyspace = self._cluster._pool_keyspace
         return {None, *(pool_keyspace(session.keyspace) for session in self._cluster.sessions)}
 
-    def open_pools(self, keyspace: str | None) -> list[HostSupervisor]:
+    def open_pools(self, keyspace: str | None) -> dict[Host, AsyncResult]:
         """Have a pool for ``keyspace`` on every host that some policy uses.
 
-        :returns: the supervisors of those hosts
+        :returns: what becomes of the first try to connect to each of them
         """
-        used = []
+        tries = {}
         for host, supervisor in list(self._supervisors.items()):
             if self._cluster._connections_for(host):
                 supervisor.pool(keyspace)
-                used.append(supervisor)
+                tries[host] = supervisor.first_try(keyspace)
         self.changed()
-        return used
+        return tries
 
     def wait_for_pools(self, keyspace: str | None, all_of_them: bool = False) -> None:
         """Wait until a pool for ``keyspace`` has a connection.
@@ -189,15 +190,14 @@ class HostRegistry:
         :param all_of_them: wait until connecting to each host has been tried
         :raises NoHostAvailable: no host could be connected to
         """
-        supervisors = self.open_pools(keyspace)
-        tries = [supervisor.first_try(keyspace) for supervisor in supervisors]
-        for tried in tries if all_of_them else gevent.iwait(tries):
+        tries = self.open_pools(keyspace)
+        for tried in tries.values() if all_of_them else gevent.iwait(tries.values()):
             tried.wait()
             if tried.value is True and not all_of_them:
                 return
-        if any(tried.value is True for tried in tries):
+        if any(tried.value is True for tried in tries.values()):
             return
-        errors = {str(s.host): t.value for s, t in zip(supervisors, tries, strict=True)}
+        errors = {str(host): tried.value for host, tried in tries.items()}
         told = "; ".join(f"{host}: {error}" for host, error in errors.items())
         raise NoHostAvailable(f"no host could be connected to: {told or 'the policies use none'}", errors)
 

@@ -97,7 +97,7 @@ class Topology:
             return
         told = (addresses.broadcast_rpc_address, addresses.broadcast_rpc_port)
         is_moved = told != (host.broadcast_rpc_address, host.broadcast_rpc_port)
-        if not is_moved and (registry.is_connected(host) or not node.is_local):
+        if not is_moved and registry.is_connected(host):
             endpoint = registry.endpoint(host)  # of a node that was found by another address than it tells, the one that works
         self._describe(host, row, addresses)
         registry.place(host, (endpoint, *place))
