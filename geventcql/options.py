@@ -21,6 +21,7 @@ from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile, 
 from geventcql.protocol.compression import compressors
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.handshake import startup_identity
+from geventcql.throttle import check_rate
 from geventcql.timestamps import MonotonicTimestampGenerator
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class ClusterOptions:
         max_requests_waiting: int = 65_536,
         connections_per_host: int | Mapping[int, int] = 1,
         prepared_cache_size: int = 1000,
+        max_requests_per_second: float | None = None,
     ) -> None:
         self._set_up()
         given_points = None if contact_points is NOT_SET else contact_points
@@ -170,6 +172,7 @@ class ClusterOptions:
         self.max_requests_waiting = max_requests_waiting
         self.connections_per_host: int | Mapping[int, int] = connections_per_host
         self.prepared_cache_size = prepared_cache_size
+        self.max_requests_per_second = max_requests_per_second
         check(self)
         self._protocol_version = self.protocol_version
 
@@ -223,6 +226,7 @@ def check(cluster: ClusterOptions) -> None:
     wanted = cluster.connections_per_host
     if cluster.max_requests_waiting < 0 or min([wanted] if isinstance(wanted, int) else wanted.values(), default=1) < 1:
         raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
+    check_rate(cluster.max_requests_per_second)
     contact_endpoints(cluster)
     _check_tls(connection_settings(cluster))
 
