@@ -228,6 +228,11 @@ class Cluster(ClusterOptions):
         """Open a connection for a pool; in a supervisor."""
         return open_in_keyspace(host.endpoint, self._protocol_version, connection_settings(self), keyspace)
 
+    def _credentials_changed(self) -> None:
+        if self._connecting is not None:
+            self._registry.hurry()
+            self._control.hurry()
+
     # -- hosts --------------------------------------------------------------------------------------------------------
 
     def _distance(self, host: Host) -> int:

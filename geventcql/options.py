@@ -191,6 +191,10 @@ class ClusterOptions:
                 f"auth_provider must be an AuthProvider, with new_authenticator(host), not {type(provider).__name__}"
             )
         self._auth_provider = provider
+        self._credentials_changed()
+
+    def _credentials_changed(self) -> None:
+        """Nodes that refused the old ones may take these."""
 
     def _set_up(self) -> None:
         """The state of a Cluster that has not been connected."""
