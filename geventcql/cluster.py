@@ -459,6 +459,7 @@ class Cluster(ClusterOptions):
         current = gevent.getcurrent()
         return (
             bool(self._waiting)
+            or any(session._throttle for session in list(self.sessions))
             or any(connection.in_flight for connection in self._registry.connections())
             or any(greenlet is not current for greenlet in self._greenlets)
         )

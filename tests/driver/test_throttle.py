@@ -291,3 +291,12 @@ def test_many_at_once_do_not_stall_the_hub(node: FakeNode, monkeypatch: pytest.M
         gevent.wait(futures)
         assert all(future.successful() for future in futures)
         assert len(turns) == 1999 and max(turns.count(turn) for turn in set(turns)) <= 256
+
+
+def test_a_shutdown_that_drains_waits_for_those_who_wait_their_turn(node: FakeNode) -> None:
+    node.on("SELECT v", ONE)
+    with cluster_of(node, max_requests_per_second=20) as cluster:
+        session = cluster.connect()
+        futures = [session.execute_async("SELECT v") for _ in range(5)]
+        cluster.shutdown(timeout=10)
+        assert [future.result().one().v for future in futures] == [7] * 5
