@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -17,7 +18,7 @@ from geventcql.errors import Busy
 from geventcql.net.pool import HostPool
 from geventcql.net.scheduler import MAX_TURN_ENDED, Scheduler, Timer
 
-__all__ = ["Admission", "admit"]
+__all__ = ["Admission", "Deadlines", "admit"]
 
 NEVER = float("inf")
 # So many requests that ended while they waited, or that wait no more, are kept before the queues, or the deadlines, are looked
@@ -30,6 +31,64 @@ Entry = tuple[int, Any, list[HostPool]]
 
 arrivals = itertools.count(1)
 """Of all Sessions: room goes to whoever has waited longest, whatever Session he waits in."""
+
+
+class Deadlines:
+    """The deadlines of requests that wait in a queue, on one timer.
+
+    :param ended: called for each request that its deadline has ended
+    """
+
+    def __init__(self, scheduler: Scheduler, ended: Callable[[], None]) -> None:
+        self._scheduler = scheduler
+        self._ended = ended
+        self._heap: list[tuple[float, int, Any]] = []
+        """(deadline, number of the arrival, request); requests that wait no more stay in it for a while."""
+        self._timer: Timer | None = None
+        self._armed = NEVER
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def keep(self, number: int, execution: Any, waiting: int) -> None:
+        """End ``execution`` at its deadline, if it still waits under the ``number`` of its arrival.
+
+        :param waiting: how many others wait
+        """
+        if len(self._heap) > 2 * waiting + FORGET_FLOOR:
+            self._heap = [entry for entry in self._heap if entry[2].waiting == entry[1] and not entry[2].done]
+            heapq.heapify(self._heap)
+        heapq.heappush(self._heap, (execution.deadline, number, execution))
+        if execution.deadline < self._armed:
+            self._arm(execution.deadline)
+
+    def clear(self) -> None:
+        """Nobody waits any more."""
+        self._heap.clear()
+        self._armed = NEVER
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = deadline
+        self._timer = self._scheduler.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._armed = NEVER
+        now = monotonic()
+        for _ in range(MAX_TURN_ENDED):
+            if not self._heap or self._heap[0][0] > now:
+                break
+            _, number, execution = heapq.heappop(self._heap)
+            if execution.waiting == number and not execution.done:
+                execution.expire()
+                self._ended()
+        if self._heap:
+            self._arm(self._heap[0][0])
 
 
 def admit(waiting: set[Admission]) -> None:
@@ -58,17 +117,15 @@ class Admission:
     :param waiting: it is in this set of the Cluster's while requests wait, which keeps it and its Session alive
     """
 
+    waits_for = "a connection with room"
+
     def __init__(self, scheduler: Scheduler, limit: int, waiting: set[Admission]) -> None:
         self.limit = limit
         self._waiting = waiting
-        self._scheduler = scheduler
         self._queues: dict[Hosts, deque[Entry]] = {}
         self._ended = 0
         """Requests in the queues that have ended."""
-        self._deadlines: list[tuple[float, int, Any]] = []
-        """A heap of (deadline, number of the arrival, request); requests that wait no more stay in it for a while."""
-        self._timer: Timer | None = None
-        self._armed = NEVER
+        self._deadlines = Deadlines(scheduler, self.cancelled)
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values())) - self._ended
@@ -83,9 +140,10 @@ class Admission:
             raise Busy(waiting, sum(pool.in_flight for pool in pools))
         self._waiting.add(self)
         number = execution.waiting = next(arrivals)
+        execution.queue = self
         self._queues.setdefault(frozenset(pools), deque()).append((number, execution, pools))
         if execution.deadline < NEVER:
-            self._keep_deadline(number, execution, waiting)
+            self._deadlines.keep(number, execution, waiting)
 
     def _admit(self, number: int, execution: Any, pools: list[HostPool]) -> bool:
         """Send a request that waited; False if there is still no room for it."""
@@ -127,10 +185,6 @@ class Admission:
             return
         self._waiting.discard(self)
         self._deadlines.clear()
-        self._armed = NEVER
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def fail_all(self, error_for: Any) -> None:
         """The Session ends: ``error_for(execution)`` gives each request's error."""
@@ -140,31 +194,3 @@ class Admission:
         for queue in queues.values():
             for _, execution, _ in queue:
                 execution._fail(error_for(execution))
-
-    def _keep_deadline(self, number: int, execution: Any, waiting: int) -> None:
-        if len(self._deadlines) > 2 * waiting + FORGET_FLOOR:
-            self._deadlines = [entry for entry in self._deadlines if entry[2].waiting == entry[1] and not entry[2].done]
-            heapq.heapify(self._deadlines)
-        heapq.heappush(self._deadlines, (execution.deadline, number, execution))
-        if execution.deadline < self._armed:
-            self._arm(execution.deadline)
-
-    def _arm(self, deadline: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed = deadline
-        self._timer = self._scheduler.call_at(deadline, self._expire)
-
-    def _expire(self) -> None:
-        self._timer = None
-        self._armed = NEVER
-        now = monotonic()
-        for _ in range(MAX_TURN_ENDED):
-            if not self._deadlines or self._deadlines[0][0] > now:
-                break
-            _, number, execution = heapq.heappop(self._deadlines)
-            if execution.waiting == number and not execution.done:
-                execution.expire()
-                self.cancelled()
-        if self._deadlines:
-            self._arm(self._deadlines[0][0])

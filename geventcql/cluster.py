@@ -79,7 +79,8 @@ class Cluster(ClusterOptions):
     :param compression: False, True (what the server has), 'lz4' or 'snappy'
     :param auth_provider: :class:`~geventcql.auth.PlainTextAuthProvider` or another AuthProvider
     :param ssl_context: an ``ssl.SSLContext``; TLS is used if one is given
-    :param ssl_options: arguments of ``SSLContext.wrap_socket``; only ``server_hostname`` is used, with ``ssl_context``
+    :param ssl_options: what to make a context from, as :func:`geventcql.net.tls.make_context` takes it; next to an
+        ``ssl_context`` only ``server_hostname`` counts
     :param protocol_version: 3, 4 or 5; the highest that the server speaks if left out
     :param load_balancing_policy: of the default profile; not together with ``execution_profiles``
     :param default_retry_policy: of the default profile; not together with ``execution_profiles``
@@ -96,6 +97,7 @@ class Cluster(ClusterOptions):
     :param max_requests_waiting: per Session, for a connection with room; one more raises Busy
     :param prepared_cache_size: how many answers to PREPARE are kept, for texts that are prepared again; 0: none
     :param connections_per_host: how many; or how many by :class:`~geventcql.policies.HostDistance`
+    :param max_requests_per_second: of each Session, until that is told otherwise; None for no limit
     """
 
     def _set_up(self) -> None:
@@ -225,6 +227,11 @@ class Cluster(ClusterOptions):
     def _open_pooled(self, host: Host, keyspace: str | None) -> Connection:
         """Open a connection for a pool; in a supervisor."""
         return open_in_keyspace(host.endpoint, self._protocol_version, connection_settings(self), keyspace)
+
+    def _credentials_changed(self) -> None:
+        if self._connecting is not None:
+            self._registry.hurry()
+            self._control.hurry()
 
     # -- hosts --------------------------------------------------------------------------------------------------------
 
@@ -453,6 +460,7 @@ class Cluster(ClusterOptions):
         current = gevent.getcurrent()
         return (
             bool(self._waiting)
+            or any(session._throttle for session in list(self.sessions))
             or any(connection.in_flight for connection in self._registry.connections())
             or any(greenlet is not current for greenlet in self._greenlets)
         )

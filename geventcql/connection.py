@@ -1,5 +1,6 @@
 """cassandra-driver's names around connections (layer: facade; re-exports only)."""
 
+from geventcql.endpoints import SniEndPoint, SniEndPointFactory, UnixSocketEndPoint
 from geventcql.errors import (
     ConnectionBusy,
     ConnectionException,
@@ -23,4 +24,7 @@ __all__ = [
     "EndPointFactory",
     "ProtocolError",
     "ProtocolVersionUnsupported",
+    "SniEndPoint",
+    "SniEndPointFactory",
+    "UnixSocketEndPoint",
 ]

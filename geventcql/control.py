@@ -179,6 +179,11 @@ class ControlConnection:
             self._backoff.lost()
             self._wake.set()
 
+    def hurry(self) -> None:
+        """What kept the connection from being opened may be over: try at once."""
+        self._backoff.hurry()
+        self._wake.set()
+
     def reconsider(self) -> None:
         """Something has happened that the control greenlet is to look at; from anywhere."""
         self._wake.set()

@@ -397,12 +397,14 @@ class FrameError(ProtocolError):
 
 
 class Busy(DriverException, NoConnectionsAvailable):
-    """The queue of waiting requests is full; nothing was sent. `waiting`, `in_flight`: requests at that moment."""
+    """The queue of waiting requests is full; nothing was sent. `waiting`: requests in the queue at that moment; `in_flight`:
+    those whose answer was awaited from the hosts that this one might have gone to.
+    """
 
-    def __init__(self, waiting: int, in_flight: int) -> None:
+    def __init__(self, waiting: int, in_flight: int, waits_for: str = "a connection with room") -> None:
         super().__init__(
-            f"{waiting} requests are waiting for a connection already: the request was not sent; "
-            "send fewer at once, or allow more in flight or more waiting"
+            f"{waiting} requests are waiting for {waits_for} already, and {in_flight} are in flight: the request was not "
+            "sent; send fewer at once, or allow more"
         )
         self.waiting = waiting
         self.in_flight = in_flight

@@ -73,7 +73,9 @@ class Execution(Request):
     schema_agreed = True
     """Whether all nodes have the schema that the statement made."""
     waiting = 0
-    """The number of its arrival in the Session's queue, while it waits for a connection with room; else 0."""
+    """The number of its arrival in the queue, while it waits for a connection with room, or for its turn; else 0."""
+    queue: Any
+    """The Session's Admission or Throttle that it waits, or waited, in."""
     stage = "no answer"
     """What its deadline finds missing."""
     _limit: Timer | None = None
@@ -252,8 +254,7 @@ class Execution(Request):
             return
         errors: dict[Any, Any] = {str(h): repr(e) for h, e in self.errors.items()}
         if self.waiting:
-            waited = f"waited {self.timeout} s for a connection with room; the request was not sent"
-            errors["(not sent)"] = waited
+            errors["(not sent)"] = f"waited {self.timeout} s for {self.queue.waits_for}; the request was not sent"
         elif self.host is None:
             errors["(not sent)"] = f"no host was chosen within {self.timeout} s; the request was not sent"
         else:
@@ -267,7 +268,7 @@ class Execution(Request):
         self._orphan()
         self._fail(ConnectionShutdown("the request was cancelled: the greenlet that waited for it is gone"))
         if self.waiting:
-            self.session._admission.cancelled()
+            self.queue.cancelled()
 
     def _orphan(self) -> None:
         if self.connection is not None and not self.connection.closed:
@@ -418,7 +419,8 @@ class Execution(Request):
     def restart(self, sink: Any, paging_state: bytes | None) -> Execution:
         """The same request from ``paging_state`` on, started."""
         resolved = self.resolved.from_page(paging_state)
-        following = Execution(self.session, resolved, self.values, self.timestamp, self.timeout, self.only_host)
+        make = self.session._execution_class
+        following: Execution = make(self.session, resolved, self.values, self.timestamp, self.timeout, self.only_host)
         following._trace_ids = self.trace_ids
         if hasattr(self, "_statement"):
             following._statement = self._statement

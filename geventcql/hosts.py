@@ -231,6 +231,11 @@ class HostRegistry:
         for supervisor in self._supervisors.values():
             supervisor.reconsider()
 
+    def hurry(self) -> None:
+        """What kept connections from being opened may be over: try at once."""
+        for supervisor in self._supervisors.values():
+            supervisor.hurry()
+
     def changed(self) -> None:
         """Something about hosts, pools or tokens is no longer as it was."""
         for route in self.routes.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from geventcql.endpoints import NO_SNI
 from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Host
 from geventcql.net.opening import ConnectionSettings
 from geventcql.policies import (
@@ -20,6 +21,7 @@ from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile, 
 from geventcql.protocol.compression import compressors
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.handshake import startup_identity
+from geventcql.throttle import check_rate
 from geventcql.timestamps import MonotonicTimestampGenerator
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ class ClusterOptions:
         max_requests_waiting: int = 65_536,
         connections_per_host: int | Mapping[int, int] = 1,
         prepared_cache_size: int = 1000,
+        max_requests_per_second: float | None = None,
     ) -> None:
         self._set_up()
         given_points = None if contact_points is NOT_SET else contact_points
@@ -169,8 +172,29 @@ class ClusterOptions:
         self.max_requests_waiting = max_requests_waiting
         self.connections_per_host: int | Mapping[int, int] = connections_per_host
         self.prepared_cache_size = prepared_cache_size
+        self.max_requests_per_second = max_requests_per_second
         check(self)
         self._protocol_version = self.protocol_version
+
+    @property
+    def auth_provider(self) -> Any:
+        """The :class:`~geventcql.auth.AuthProvider` that connections opened from now on get their authenticators of.
+
+        :raises TypeError: set to something else
+        """
+        return self._auth_provider
+
+    @auth_provider.setter
+    def auth_provider(self, provider: Any) -> None:
+        if provider and not hasattr(provider, "new_authenticator"):
+            raise TypeError(
+                f"auth_provider must be an AuthProvider, with new_authenticator(host), not {type(provider).__name__}"
+            )
+        self._auth_provider = provider
+        self._credentials_changed()
+
+    def _credentials_changed(self) -> None:
+        """Nodes that refused the old ones may take these."""
 
     def _set_up(self) -> None:
         """The state of a Cluster that has not been connected."""
@@ -189,7 +213,9 @@ def check(cluster: ClusterOptions) -> None:
     :raises ValueError: a value is out of its range, or asks for something that is not there
     :raises TypeError: a value is of the wrong kind
     """
-    for name in ("cloud", "column_encryption_policy", "metrics_enabled"):
+    if cluster.cloud:
+        raise ValueError(f"Cluster(cloud=...): {NO_SNI}")
+    for name in ("column_encryption_policy", "metrics_enabled"):
         if getattr(cluster, name):
             raise ValueError(f"Cluster({name}=...) is not supported by geventcql")
     refuse_classes(
@@ -204,8 +230,18 @@ def check(cluster: ClusterOptions) -> None:
     wanted = cluster.connections_per_host
     if cluster.max_requests_waiting < 0 or min([wanted] if isinstance(wanted, int) else wanted.values(), default=1) < 1:
         raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
+    check_rate(cluster.max_requests_per_second)
     contact_endpoints(cluster)
-    connection_settings(cluster)
+    _check_tls(connection_settings(cluster))
+
+
+def _check_tls(settings: ConnectionSettings) -> None:
+    if settings.ssl_context is None and settings.ssl_options:
+        from geventcql.net.tls import make_context  # here: importing ssl takes a quarter of the package's import time
+
+        make_context(settings.ssl_options)
+    elif settings.ssl_options.get("check_hostname") and not getattr(settings.ssl_context, "check_hostname", True):
+        raise ValueError("ssl_options ask for check_hostname and the ssl_context does not check: set it there")
 
 
 def contact_endpoints(cluster: ClusterOptions) -> list[EndPoint]:
@@ -260,15 +296,13 @@ def connection_settings(cluster: ClusterOptions) -> ConnectionSettings:
     """What a connection that is opened now is made with."""
     provider = cluster.auth_provider
     authenticator = None
-    if provider is not None:
-        if not hasattr(provider, "new_authenticator"):
-            raise TypeError(f"auth_provider must be an AuthProvider, with new_authenticator(host), not {provider!r}")
+    if provider:
 
         def authenticator(endpoint: Any) -> Any:
             return provider.new_authenticator(endpoint.address)
 
-    if cluster.ssl_options is not None and cluster.ssl_context is None:
-        raise ValueError("ssl_options alone is not supported: give Cluster an ssl_context (ssl.create_default_context(...))")
+    if cluster.ssl_options is not None and cluster.ssl_context is None and not cluster.ssl_options:
+        raise ValueError("empty ssl_options would mean no TLS at all: name ca_certs, or give an ssl_context")
     if not 1 <= cluster.max_requests_in_flight <= 32_768:
         raise ValueError(f"max_requests_in_flight must be 1 to 32,768, not {cluster.max_requests_in_flight}")
     timeout = cluster.connect_timeout
@@ -279,7 +313,7 @@ def connection_settings(cluster: ClusterOptions) -> ConnectionSettings:
         connect_timeout=timeout,
         compression=_compression(cluster.compression),
         ssl_context=cluster.ssl_context,
-        server_hostname=(cluster.ssl_options or {}).get("server_hostname"),
+        ssl_options=cluster.ssl_options or {},
         sockopts=tuple(cluster.sockopts or ()),
         cql_version=cluster.cql_version,
         no_compact=cluster.no_compact,

@@ -52,8 +52,8 @@ class Session(SessionSettings):
 
     Attributes that may be set: ``default_timeout`` (seconds), ``default_fetch_size`` (rows per page),
     ``default_consistency_level``, ``default_serial_consistency_level``, ``row_factory`` (of the default profile),
-    ``use_client_timestamp``, ``timestamp_generator``, ``encoder``, ``max_trace_wait`` (seconds), ``client_protocol_handler``
-    (:class:`~geventcql.protocol.ProtocolHandler`: an application's own decoding of rows).
+    ``use_client_timestamp``, ``timestamp_generator``, ``encoder``, ``max_trace_wait`` (seconds), ``max_requests_per_second``,
+    ``client_protocol_handler`` (:class:`~geventcql.protocol.ProtocolHandler`: an application's own decoding of rows).
     """
 
     max_trace_wait = 2.0
@@ -70,6 +70,7 @@ class Session(SessionSettings):
         self._router = Router(self)
         self._preparer = Preparer(self)
         self._admission = Admission(cluster._scheduler, cluster.max_requests_waiting, cluster._waiting)
+        self.max_requests_per_second = cluster.max_requests_per_second
         self._init_listeners: list[tuple[Callable[..., Any], Any, Any]] = []
         if keyspace is not None:
             self.keyspace = keyspace
@@ -103,7 +104,7 @@ class Session(SessionSettings):
         :returns: the rows
         :raises OperationTimedOut: no answer within the timeout
         :raises NoHostAvailable: no host could be asked; its ``errors`` say why
-        :raises Busy: too many requests are waiting for a connection with room
+        :raises Busy: too many requests are waiting for a connection with room, or for their turn
         :raises DriverException: the server's error, by its class
         """
         if thread_id() != self._thread or getcurrent() is self._hub:
@@ -142,7 +143,7 @@ class Session(SessionSettings):
 
         :returns: the future, which gets every later error
         :raises EncodeError: a value does not fit its parameter
-        :raises Busy: too many requests are waiting for a connection with room
+        :raises Busy: too many requests are waiting for a connection with room, or for their turn
         """
         if thread_id() != self._thread:
             raise self._closed() if thread_id() == self._owner else WrongHubError()
@@ -162,7 +163,7 @@ class Session(SessionSettings):
             resolved, values = self._resolve(
                 query, parameters, trace, custom_payload, execution_profile, paging_state, execute_as
             )
-        execution = Execution(
+        execution = self._execution_class(
             self,
             resolved,
             values,
@@ -391,9 +392,13 @@ class Session(SessionSettings):
         self.is_shutdown = True
         self._refuse()
         self._reshape()  # statements live on: they need not keep this Session
-        self._admission.fail_all(
-            lambda execution: ConnectionShutdown("the Session was shut down while the request waited for a connection")
-        )
+        for queue in (self._throttle, self._admission):
+            if queue is not None:
+                queue.fail_all(
+                    lambda execution: ConnectionShutdown(
+                        f"the Session was shut down while the request waited for {execution.queue.waits_for}"
+                    )
+                )
         self.cluster.sessions.discard(self)
 
     def _refuse(self) -> None:
@@ -408,7 +413,8 @@ class Session(SessionSettings):
 
     def __repr__(self) -> str:
         state = "shut down" if self.is_shutdown else "open"
-        return f"<Session {state} keyspace={self.keyspace} waiting={len(self._admission)} of {self.cluster!r}>"
+        waiting = len(self._admission) + len(self._throttle or ())
+        return f"<Session {state} keyspace={self.keyspace} waiting={waiting} of {self.cluster!r}>"
 
     # -- for the driver's other parts -----------------------------------------------------------------------------------
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from geventcql.execution import Execution
 from geventcql.profiles import NOT_SET, ExecutionProfile
 from geventcql.protocol.handler import ProtocolHandler
 from geventcql.query import PreparedStatement
+from geventcql.throttle import Throttle, ThrottledExecution
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -78,6 +80,10 @@ class SessionSettings:
     row_factory = _OfDefaultProfile("row_factory")
     client_protocol_handler: ProtocolHandler | None = None
     use_client_timestamp = True
+    _throttle: Throttle | None = None
+    _execution_class: type[Execution]
+    """What requests of the application's are made of: without a limit none of them knows that there could be one."""
+
     def __init__(self, cluster: Cluster) -> None:
         self._remembered = _Remembered()
         self._shape = self._remembered.shape
@@ -89,6 +95,27 @@ class SessionSettings:
         object.__setattr__(self, name, value)
         if name in _SETTINGS:
             self._reshape()
+
+    @property
+    def max_requests_per_second(self) -> float | None:
+        """How many requests are started in a second, all greenlets' together; None for no limit. May be set at any time.
+
+        Counted are those that the application makes (``execute``, ``execute_async`` and what is built on them), and each
+        further page of a result; not what the driver does with them or for itself: retries, PREPARE, its control connection.
+        Those that come faster wait in order of arrival, within their timeouts; ``max_requests_waiting`` of them at most, then
+        ``Busy`` is raised. After a pause up to a twentieth of a second's requests start at once.
+
+        :raises ValueError: set to what is no positive number
+        """
+        return None if self._throttle is None else self._throttle.rate
+
+    @max_requests_per_second.setter
+    def max_requests_per_second(self, rate: float | None) -> None:
+        if self._throttle is not None:
+            self._throttle.rate = rate
+        elif rate is not None:
+            self._throttle = Throttle(self, rate)  # type: ignore[arg-type]
+        self._execution_class = Execution if rate is None else ThrottledExecution
 
     def _reshape(self) -> None:
         self._remembered.forget()

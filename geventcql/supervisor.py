@@ -82,6 +82,12 @@ class HostSupervisor:
         """Something may have changed: look at everything again."""
         self._wake.set()
 
+    def hurry(self) -> None:
+        """What kept connections from being opened may be over: try at once."""
+        for backoff in self._backoffs.values():
+            backoff.hurry()
+        self._wake.set()
+
     def remove(self) -> None:
         """The host has left the cluster."""
         self._removed = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
 import sys
-import types
 from typing import Any
 
 import cassandra.auth
@@ -55,31 +55,82 @@ def test_the_base_classes_ask_to_be_overridden() -> None:
         auth.AuthProvider().new_authenticator("127.0.0.1")
 
 
+@pytest.mark.parametrize("value", [None, b"bytes", "a \udcff"])
+def test_what_is_no_text_is_told_and_not_shown(value: Any) -> None:
+    """cassandra-driver sends "None", or raises an error that shows the password."""
+    for user, password in (("user", value), (value, "hidden")):
+        with pytest.raises(AuthenticationFailed, match="nothing was sent") as caught:
+            auth.PlainTextAuthenticator(user, password).initial_response()
+        assert "bytes'" not in repr(caught.value) and "udcff" not in repr(caught.value)
+        assert caught.value.__context__ is None
+
+
+def test_transitional_mode() -> None:
+    ours = auth.TransitionalModePlainTextAuthProvider().new_authenticator("127.0.0.1")
+    theirs = cassandra.auth.TransitionalModePlainTextAuthProvider().new_authenticator("127.0.0.1")
+    assert ours.initial_response() == theirs.initial_response() == b"\0\0"
+
+
+def test_a_dse_server_is_told_the_mechanism_first() -> None:
+    for module in (auth, cassandra.auth):
+        authenticator = module.PlainTextAuthenticator("ada", "secret")
+        authenticator.server_authenticator_class = "com.datastax.bdp.cassandra.auth.DseAuthenticator"
+        assert authenticator.initial_response() == b"PLAIN"
+        assert authenticator.evaluate_challenge(b"PLAIN-START") == b"\0ada\0secret"
+
+
+def test_names_of_dse() -> None:
+    assert auth.DSEPlainTextAuthProvider is auth.PlainTextAuthProvider
+    for make in (
+        lambda: auth.DSEGSSAPIAuthProvider(service="dse", qops=["auth"]),
+        lambda: auth.GSSAPIAuthenticator("127.0.0.1", "dse", ["auth"], None),
+        lambda: auth.SaslAuthProvider(service="dse"),
+        lambda: auth.SaslAuthenticator("127.0.0.1", "dse"),
+    ):
+        with pytest.raises(NotImplementedError, match=r"GSSAPI .* not supported yet: .* thread pool"):
+            make()
+
+
 def test_sasl_without_its_package_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "puresasl.client", None)
-    with pytest.raises(ImportError, match="pure-sasl"):
-        auth.SaslAuthProvider(service="cassandra", mechanism="GSSAPI")
-    with pytest.raises(ImportError, match="pure-sasl"):
-        auth.SaslAuthenticator("127.0.0.1", "cassandra")
+    with pytest.raises(ImportError, match=r"geventcql\[sasl\]"):
+        auth.SaslAuthProvider(service="cassandra", mechanism="PLAIN")
+    with pytest.raises(ImportError, match=r"geventcql\[sasl\]"):
+        auth.SaslAuthenticator("127.0.0.1", "cassandra", "PLAIN")
 
 
-def test_sasl_passes_tokens_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    class SASLClient:
-        def __init__(self, host: str, service: str, mechanism: str, **options: Any) -> None:
-            self.made_with = (host, service, mechanism, options)
+ADA = {"username": "ada", "password": "hidden"}
 
-        def process(self, challenge: bytes | None = None) -> bytes:
-            return b"first" if challenge is None else challenge[::-1]
 
-    package, client = types.ModuleType("puresasl"), types.ModuleType("puresasl.client")
-    client.SASLClient = SASLClient  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "puresasl", package)
-    monkeypatch.setitem(sys.modules, "puresasl.client", client)
-    provider = auth.SaslAuthProvider(service="cassandra", mechanism="DIGEST-MD5", password="hidden")
-    assert "hidden" not in repr(provider)
-    authenticator = provider.new_authenticator("127.0.0.9")
-    assert authenticator.sasl.made_with == ("127.0.0.9", "cassandra", "DIGEST-MD5", {"password": "hidden"})
-    assert authenticator.initial_response() == b"first"
-    assert authenticator.evaluate_challenge(b"abc") == b"cba"
+def test_sasl_mechanisms() -> None:
+    def made(mechanism: str, **options: Any) -> auth.SaslAuthenticator:
+        return auth.SaslAuthProvider(service="cassandra", mechanism=mechanism, **options).new_authenticator("127.0.0.1")
+
+    assert made("PLAIN", **ADA).initial_response() == b"\0ada\0hidden"
+    assert made("PLAIN", authorization_id="eve", **ADA).initial_response() == b"eve\0ada\0hidden"
+    assert made("EXTERNAL").initial_response() == b""
+    assert made("ANONYMOUS").initial_response() == b"Anonymous, None"
+    cram = made("CRAM-MD5", **ADA)
+    assert cram.initial_response() is None
+    assert cram.evaluate_challenge(b"<1@x>") == b"ada " + hmac.new(b"hidden", b"<1@x>", "md5").hexdigest().encode()
+    asked: list[str] = []
+    lazy = made("PLAIN", callback=lambda name: asked.append(name) or ADA[name])
+    assert lazy.initial_response() == b"\0ada\0hidden" and asked == ["username", "password"]
+
+
+def test_sasl_tokens_are_those_of_cassandra_driver() -> None:
+    for mechanism in ("PLAIN", "CRAM-MD5"):
+        options = {"service": "cassandra", "mechanism": mechanism, **ADA}
+        ours = auth.SaslAuthProvider(**options).new_authenticator("127.0.0.9")
+        theirs = cassandra.auth.SaslAuthProvider(**options).new_authenticator("127.0.0.9")
+        assert ours.initial_response() == theirs.initial_response()
+        assert ours.evaluate_challenge(b"<2@x>") == theirs.evaluate_challenge(b"<2@x>")
+
+
+def test_sasl_providers_show_no_password_and_take_a_new_one() -> None:
+    provider = auth.SaslAuthProvider(service="cassandra", mechanism="PLAIN", **ADA)
+    assert "hidden" not in f"{provider!r} {provider.new_authenticator('127.0.0.1')!r}"
+    provider.sasl_kwargs["password"] = "new"
+    assert provider.new_authenticator("127.0.0.1").initial_response() == b"\0ada\0new"
     with pytest.raises(ValueError, match="host"):
-        auth.SaslAuthProvider(host="127.0.0.1", service="cassandra")
+        auth.SaslAuthProvider(host="127.0.0.1", service="cassandra", mechanism="PLAIN")

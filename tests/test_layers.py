@@ -36,6 +36,7 @@ MODULES = {
     "util": "foundation",
     "auth": "model",
     "encoder": "model",
+    "endpoints": "model",
     "host": "model",
     "query": "model",
     "rows": "model",

@@ -7,6 +7,7 @@ called there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from socket import AF_UNIX
 from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gevent
 
 from geventcql.cython.wire import Frame, Page
+from geventcql.endpoints import NO_UNIX_SOCKETS
 from geventcql.errors import (
     AuthenticationFailed,
     ConnectionException,
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionSettings", "open_connection", "open_in_keyspace", "open_negotiated"]
 
+WHY_REFUSED = (
+    "does the server demand a client certificate, or another one (ssl_context.load_cert_chain, or certfile of ssl_options)?"
+)
+
 
 class ConnectionSettings(NamedTuple):
     """What every connection of a Cluster is made with."""
@@ -43,8 +49,9 @@ class ConnectionSettings(NamedTuple):
     compression: tuple[str, ...] = ()
     """Algorithms to offer, best first."""
     ssl_context: ssl.SSLContext | None = None
-    server_hostname: str | None = None
-    """For SNI and the check of the certificate; the address if None."""
+    """For TLS; None has one made from ``ssl_options``, if there are any."""
+    ssl_options: Mapping[str, Any] = MappingProxyType({})
+    """As :func:`geventcql.net.tls.make_context` takes them; an end point's own go before them."""
     sockopts: tuple[tuple[Any, ...], ...] = ()
     cql_version: str | None = None
     no_compact: bool = False
@@ -74,6 +81,9 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
     """
     timeout = settings.connect_timeout
     deadline = None if timeout is None else monotonic() + timeout
+    if endpoint.socket_family == AF_UNIX:
+        raise ConnectionException(f"cannot connect to {endpoint}: {NO_UNIX_SOCKETS}", endpoint)
+    context, server_hostname = _tls(endpoint, settings)
     try:
         host, port = endpoint.resolve()
         with gevent.Timeout(timeout, ConnectionException(f"the name {host} was not resolved within {timeout} s", endpoint)):
@@ -81,17 +91,19 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
         transport = open_transport(
             addresses,
             timeout=None if deadline is None else deadline - monotonic(),
-            ssl_context=settings.ssl_context,
-            server_hostname=settings.server_hostname or host,
+            ssl_context=context,
+            server_hostname=server_hostname,
             sockopts=settings.sockopts,
         )
     except OSError as error:
         raise _failed(endpoint, error) from error
     connection = Connection(endpoint, transport, version, max_in_flight=settings.max_in_flight)
     try:
-        _shake_hands(connection, settings, deadline)
-    except (ConnectionException, AuthenticationFailed):
+        _shake_hands(connection, settings, deadline, is_tls=context is not None)
+    except (ConnectionException, AuthenticationFailed) as error:
         connection.close()
+        if error.host is None:  # the authenticator's own
+            error.host = endpoint
         raise
     except OperationTimedOut as error:
         connection.close()
@@ -140,7 +152,26 @@ def open_negotiated(endpoint: Any, version: int, settings: ConnectionSettings, f
             version = lower
 
 
-def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline: float | None) -> None:
+def _tls(endpoint: Any, settings: ConnectionSettings) -> tuple[ssl.SSLContext | None, str | None]:
+    """The context for TLS, None for none, and the name that the certificate is to have.
+
+    :raises ConnectionException: the files that the options name cannot be read
+    """
+    options = {**settings.ssl_options, **(endpoint.ssl_options or {})}
+    context = settings.ssl_context
+    if context is None and not options:
+        return None, None
+    if context is None:
+        from geventcql.net.tls import make_context  # here: importing ssl takes a quarter of the package's import time
+
+        try:
+            context = make_context(options)
+        except (OSError, ValueError) as error:
+            raise ConnectionException(f"cannot connect to {endpoint}: {error}", endpoint) from error
+    return context, options.get("server_hostname") or endpoint.address
+
+
+def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline: float | None, is_tls: bool) -> None:
     endpoint = connection.endpoint
     make = settings.authenticator
     handshake = Handshake(
@@ -153,6 +184,7 @@ def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline:
         endpoint=endpoint,
     )
     request: tuple[int, bytes] | None = handshake.start()
+    answered = False
     while request is not None:
         opcode, body = request
         if opcode == Opcode.STARTUP and handshake.compression is not None:
@@ -162,18 +194,32 @@ def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline:
         try:
             reply: Frame | Page = call.get()
         except ConnectionException as error:
-            raise (connection.cause or error) from None
+            cause = connection.cause or error
+            if is_tls and not answered:  # with TLS 1.3 a server looks at the client's certificate when the client is through
+                raise ConnectionException(f"{cause}; {WHY_REFUSED}", endpoint) from cause
+            raise cause from None
+        answered = True
         if isinstance(reply, Page):
             raise ProtocolError(f"{endpoint} answered the handshake with a result of a query; is that its port for CQL?")
         message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version)
-        request = handshake.receive(message, reply.version)
+        slow = ConnectionException(
+            f"cannot connect to {endpoint}: the authenticator of auth_provider gave no token in {settings.connect_timeout} s",
+            endpoint,
+        )
+        with gevent.Timeout(None if deadline is None else max(0.001, deadline - monotonic()), slow):
+            request = handshake.receive(message, reply.version)
 
 
 def _failed(endpoint: Any, error: BaseException) -> ConnectionException:
     kind = {base.__name__ for base in type(error).__mro__}  # the ssl module may never have been imported
     if "SSLCertVerificationError" in kind:
         why = getattr(error, "verify_message", error)
-        text = f"{endpoint} is not trusted: {why}; check the ssl_context's CA and host name settings"
+        text = (
+            f"{endpoint} is not trusted: {why}; check the authorities in the ssl_context, or in ca_certs of ssl_options, "
+            "and the names in the certificate (server_hostname of ssl_options)"
+        )
+    elif "SSLError" in kind and "ALERT" in str(getattr(error, "reason", "")):
+        text = f"the TLS handshake with {endpoint} was refused there: {error}; {WHY_REFUSED}"
     elif "SSLError" in kind:
         text = f"the TLS handshake with {endpoint} failed: {error}; does the server speak TLS on this port?"
     else:

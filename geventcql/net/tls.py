@@ -8,13 +8,68 @@ from __future__ import annotations
 
 import errno
 import ssl
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from geventcql.net.transport import Transport
 
-__all__ = ["TlsTransport"]
+__all__ = ["TlsTransport", "make_context"]
 
 TLS_CHUNK = 64 * 1024
+
+_MAKES_CONTEXT = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname", "ciphers", "ssl_version")
+_OF_WRAPPING = ("server_hostname", "server_side", "do_handshake_on_connect", "suppress_ragged_eofs")
+_ONE_VERSION = {
+    ssl.PROTOCOL_TLSv1: ssl.TLSVersion.TLSv1,
+    ssl.PROTOCOL_TLSv1_1: ssl.TLSVersion.TLSv1_1,
+    ssl.PROTOCOL_TLSv1_2: ssl.TLSVersion.TLSv1_2,
+}
+
+
+def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    """The context that cassandra-driver's ``ssl_options`` describe, which were once the arguments of ``ssl.wrap_socket``.
+
+    The server's certificate is checked against ``ca_certs`` unless ``cert_reqs`` says otherwise; the name in it only with
+    ``check_hostname``. Reads the files that are named.
+
+    :raises ValueError: an option is not known, or there is nothing to check the certificate against
+    :raises OSError: a file cannot be read, or is not what it should be
+    """
+    unknown = [name for name in options if name not in (*_MAKES_CONTEXT, *_OF_WRAPPING)]
+    if unknown:
+        raise ValueError(f"ssl_options has no {', '.join(unknown)}; there are {', '.join((*_MAKES_CONTEXT, *_OF_WRAPPING))}")
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("server_side"):
+        raise ValueError("ssl_options: a driver is not the server_side")
+    cert_reqs = ssl.VerifyMode(given.get("cert_reqs", ssl.CERT_REQUIRED))
+    if cert_reqs is not ssl.CERT_NONE and "ca_certs" not in given:
+        raise ValueError(
+            "ssl_options need ca_certs, a file with the certificates to check the server's against, or "
+            "cert_reqs=ssl.CERT_NONE not to check it"
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    version = given.get("ssl_version", ssl.PROTOCOL_TLS_CLIENT)
+    if version in _ONE_VERSION:
+        context.minimum_version = context.maximum_version = _ONE_VERSION[version]
+    elif version not in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS):
+        raise ValueError(f"ssl_options: ssl_version {version!r} is not one of a client")
+    context.check_hostname = bool(given.get("check_hostname", False))
+    context.verify_mode = cert_reqs
+    if "certfile" in given:
+        _load("certfile", context.load_cert_chain, given["certfile"], given.get("keyfile"))
+    if "ca_certs" in given:
+        _load("ca_certs", context.load_verify_locations, given["ca_certs"])
+    if "ciphers" in given:
+        context.set_ciphers(given["ciphers"])
+    return context
+
+
+def _load(option: str, load: Callable[..., object], *paths: Any) -> None:
+    """Have the context read files; the error of ``ssl`` does not name them."""
+    try:
+        load(*paths)
+    except OSError as error:  # ssl.SSLError is one
+        raise OSError(f"ssl_options: {option} {paths[0]!r} cannot be used: {error}") from error
 
 
 class TlsTransport(Transport):

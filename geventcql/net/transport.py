@@ -162,7 +162,7 @@ def _open(
             return Transport(sock)
         from geventcql.net.tls import TlsTransport  # here: importing ssl takes a quarter of the package's import time
 
-        transport = TlsTransport(sock, context, hostname if context.check_hostname or hostname else None)
+        transport = TlsTransport(sock, context, hostname)
         transport.handshake()
         return transport
     except BaseException:

@@ -123,10 +123,10 @@ def test_the_contact_points_set_later(node: FakeNode) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        ("auth_provider", object(), TypeError),
         ("connect_timeout", 0, ValueError),
         ("compression", "zip", ValueError),
-        ("ssl_options", {"ca_certs": "x"}, ValueError),
+        ("ssl_options", {"ca_certs": "x"}, OSError),
+        ("ssl_options", {}, ValueError),
         ("protocol_version", 6, ValueError),
         ("contact_points", "127.0.0.1", TypeError),
         ("cloud", {"a": 1}, ValueError),

@@ -6,6 +6,7 @@ from typing import Any
 
 import gevent
 from gevent import socket
+from gevent.pool import Group
 from gevent.server import StreamServer
 
 CHUNK = 1 << 16
@@ -14,14 +15,16 @@ CHUNK = 1 << 16
 class Relay:
     """Listens on `address` and hands what it gets on to `target`. A context manager.
 
-    Attributes: `port`; `sent` and `received`, bytes to the target and from it.
+    Attributes: `port`; `accepted`, connections so far; `sent` and `received`, bytes to the target and from it.
     """
 
     def __init__(self, target: tuple[str, int], address: str = "127.0.0.1") -> None:
+        self.accepted = 0
         self.sent = 0
         self.received = 0
         self._target = target
-        self._server = StreamServer((address, 0), self._serve)
+        self._group = Group()
+        self._server = StreamServer((address, 0), self._serve, spawn=self._group.spawn)
 
     def __enter__(self) -> Relay:
         self._server.start()
@@ -30,8 +33,14 @@ class Relay:
 
     def __exit__(self, *exc: object) -> None:
         self._server.stop()
+        self._group.kill()
+
+    def drop_connections(self) -> None:
+        """Close every open connection."""
+        self._group.kill()
 
     def _serve(self, client: Any, _: Any) -> None:
+        self.accepted += 1
         with socket.create_connection(self._target) as server:
             back = gevent.spawn(self._copy, server, client, "received")
             try:

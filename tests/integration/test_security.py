@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 import geventcql
-from geventcql.auth import PlainTextAuthProvider
+from geventcql.auth import PlainTextAuthProvider, SaslAuthProvider
 from geventcql.cluster import Cluster
 from geventcql.errors import AuthenticationFailed, ConnectionException, NoHostAvailable, Unauthorized
+from geventcql.policies import ConstantReconnectionPolicy
+from geventcql.session import Session
 from geventcql.testing import CassandraCluster
+from tests.integration.relay import Relay
 from tests.integration.support import DDL_TIMEOUT
 from tests.support.tls import Tls
 
@@ -22,13 +30,18 @@ pytest_plugins = "tests.integration.fixtures"
 CONNECT_TIMEOUT = 3.0
 SLACK = 2.0  # seconds that a busy machine may add
 
+PAUSE = 0.5
+SCHEDULE = ConstantReconnectionPolicy(PAUSE)
+
 Refused = Callable[..., BaseException]
 
 
 @pytest.fixture(scope="module")
 def safe() -> Iterator[CassandraCluster]:
     """A node that asks for a password and speaks TLS only."""
-    yaml = {"authorizer": "CassandraAuthorizer", "permissions_validity": "100ms", "permissions_update_interval": "100ms"}
+    yaml = {"authorizer": "CassandraAuthorizer"}
+    for cache in ("permissions", "credentials", "roles"):  # what is changed is to be seen soon
+        yaml |= {f"{cache}_validity": "100ms", f"{cache}_update_interval": "100ms"}
     with CassandraCluster(auth=True, tls=True, yaml=yaml) as cluster:
         yield cluster
 
@@ -131,6 +144,75 @@ def test_permissions(safe: CassandraCluster, version: int) -> None:
         admin.execute(f"DROP ROLE {role}", timeout=DDL_TIMEOUT)
 
 
+def test_sasl_through_its_library(safe: CassandraCluster, refused: Refused) -> None:
+    def provider(password: str) -> SaslAuthProvider:
+        return SaslAuthProvider(service="cassandra", mechanism="PLAIN", username="cassandra", password=password)
+
+    with cluster_of(safe, **{**safe.driver_options(), "auth_provider": provider("cassandra")}) as cluster:
+        assert cluster.connect().execute("SELECT key FROM system.local").one() == ("local",)
+    error = only_cause(refused(safe, **{**safe.driver_options(), "auth_provider": provider("wrong")}))
+    assert type(error) is AuthenticationFailed
+
+
+@pytest.fixture
+def relayed(safe: CassandraCluster) -> Iterator[Relay]:
+    """A relay to the node, which counts connections, and cuts them."""
+    with Relay((safe.contact_points[0], safe.port)) as relay:
+        yield relay
+
+
+def through(relay: Relay, safe: CassandraCluster, **options: Any) -> Cluster:
+    return Cluster(
+        ["127.0.0.1"], port=relay.port, reconnection_policy=SCHEDULE, connect_timeout=CONNECT_TIMEOUT,
+        **{**safe.driver_options(), "ssl_options": {"server_hostname": safe.contact_points[0]}, **options},
+    )  # fmt: skip
+
+
+def no_storm(relay: Relay) -> bool:
+    """Attempts follow the reconnection policy: the pool's and the control connection's."""
+    before = relay.accepted
+    gevent.sleep(6 * PAUSE)
+    return 2 <= relay.accepted - before <= 2 * 6 + 2
+
+
+def eventually(predicate: Callable[[], Any], timeout: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        assert time.monotonic() < deadline
+        gevent.sleep(0.02)
+
+
+def connected(session: Session) -> bool:
+    return any(pool.connections for pool in session.get_pools())
+
+
+@pytest.mark.parametrize("new_provider", [True, False])
+def test_rotated_credentials(safe: CassandraCluster, relayed: Relay, new_provider: bool) -> None:
+    with cluster_of(safe, **safe.driver_options()) as owner:
+        admin = owner.connect()
+        admin.execute("CREATE ROLE IF NOT EXISTS rotated WITH PASSWORD = 'first' AND LOGIN = true", timeout=DDL_TIMEOUT)
+        admin.execute("ALTER ROLE rotated WITH PASSWORD = 'first'", timeout=DDL_TIMEOUT)
+        provider = PlainTextAuthProvider("rotated", "first")
+        with through(relayed, safe, auth_provider=provider) as cluster:
+            session = cluster.connect()
+            admin.execute("ALTER ROLE rotated WITH PASSWORD = 'second'", timeout=DDL_TIMEOUT)
+            gevent.sleep(0.5)
+            assert session.execute("SELECT key FROM system.local").one() == ("local",)
+            relayed.drop_connections()
+            [host] = session.hosts
+            eventually(lambda: host.is_up is False)
+            with pytest.raises(NoHostAvailable) as raised:
+                session.execute("SELECT key FROM system.local")
+            assert type(only_cause(raised.value)) is AuthenticationFailed
+            assert no_storm(relayed)
+            if new_provider:
+                cluster.auth_provider = PlainTextAuthProvider("rotated", "second")
+            else:
+                provider.password = "second"
+            eventually(lambda: connected(session))
+            assert session.execute("SELECT key FROM system.local").one() == ("local",)
+
+
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +247,75 @@ def test_none_where_tls_is_spoken(safe: CassandraCluster, refused: Refused, vers
     assert isinstance(only_cause(refused(safe, version, **options)), ConnectionException)
 
 
+def test_options_instead_of_a_context(safe: CassandraCluster, refused: Refused, tls: Tls) -> None:
+    assert safe.certificates is not None
+    files = safe.certificates
+    options = {**safe.driver_options(), "ssl_context": None}
+    for ssl_options in (
+        {"ca_certs": files.ca_file},
+        {"ca_certs": files.ca_file, "check_hostname": True, "certfile": files.client_certificate, "keyfile": files.client_key},
+        {"ca_certs": files.ca_file, "ssl_version": ssl.PROTOCOL_TLSv1_2, "cert_reqs": ssl.CERT_REQUIRED},
+        {"cert_reqs": ssl.CERT_NONE},
+    ):
+        with cluster_of(safe, **options, ssl_options=ssl_options) as cluster:
+            assert cluster.connect().execute("SELECT key FROM system.local").one() == ("local",)
+    cause = only_cause(refused(safe, **options, ssl_options={"ca_certs": str(tls.ca_file)}))
+    assert isinstance(cause, ConnectionException) and "is not trusted" in str(cause)
+
+
+class NodeCertificate:
+    """The node's certificate, which may be replaced while it runs."""
+
+    def __init__(self, safe: CassandraCluster) -> None:
+        assert safe.certificates is not None
+        self._node = safe[0]
+        self._file = Path(safe.certificates.node_file)
+        self._original = self._file.read_bytes()
+        directory = self._file.parent
+        self._authority = trustme.CA.from_pem((directory / "ca.crt").read_bytes(), (directory / "ca.key").read_bytes())
+
+    def replace(self, name: str, end: datetime | None = None) -> None:
+        """By one for ``name`` that holds until ``end``."""
+        begin = None if end is None else end - timedelta(days=1)
+        issued = self._authority.issue_cert(name, not_before=begin, not_after=end, key_type=trustme.KeyType.RSA)
+        key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+        pkcs8 = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        self._load(b"".join([key.private_bytes(*pkcs8), *(blob.bytes() for blob in issued.cert_chain_pems)]))
+
+    def restore(self) -> None:
+        self._load(self._original)
+
+    def _load(self, content: bytes) -> None:
+        self._file.write_bytes(content)
+        self._node.nodetool("reloadssl")
+
+
+def test_a_certificate_that_is_replaced(safe: CassandraCluster, relayed: Relay, refused: Refused) -> None:
+    """By an expired one, and one of another name: connections that are open stay; new ones are not made, and no storm."""
+    certificate = NodeCertificate(safe)
+    address = safe.contact_points[0]
+    with through(relayed, safe) as cluster:
+        session = cluster.connect()
+        [host] = session.hosts
+        try:
+            for name, end, words in (
+                (address, datetime.now(timezone.utc) - timedelta(hours=1), "certificate has expired"),
+                ("cassandra.example", None, "IP address mismatch"),
+            ):
+                certificate.replace(name, end)
+                cause = only_cause(refused(safe, **safe.driver_options()))
+                assert isinstance(cause, ConnectionException) and f"is not trusted: {words}" in str(cause)
+                relayed.drop_connections()
+                eventually(lambda: host.is_up is False)
+                assert no_storm(relayed)
+                with pytest.raises(NoHostAvailable, match=f"is not trusted: {words}"):
+                    session.execute("SELECT key FROM system.local")
+        finally:
+            certificate.restore()
+        eventually(lambda: connected(session))
+        assert session.execute("SELECT key FROM system.local").one() == ("local",)
+
+
 @pytest.mark.slow
 def test_a_demanded_certificate(refused: Refused, cassandra_cluster_factory: Callable[..., CassandraCluster]) -> None:
     strict = cassandra_cluster_factory(1, tls=True, client_auth=True)
@@ -172,4 +323,10 @@ def test_a_demanded_certificate(refused: Refused, cassandra_cluster_factory: Cal
         assert cluster.connect().execute("SELECT key FROM system.local").one() == ("local",)
     assert strict.certificates is not None
     cause = only_cause(refused(strict, ssl_context=strict.certificates.ssl_context(with_certificate=False)))
-    assert isinstance(cause, ConnectionException), repr(cause)
+    assert isinstance(cause, ConnectionException) and "does the server demand a client certificate" in str(cause)
+    ssl_options: dict[str, Any] = {"ca_certs": strict.certificates.ca_file}
+    cause = only_cause(refused(strict, ssl_options={**ssl_options, "ssl_version": ssl.PROTOCOL_TLSv1_2}))
+    assert isinstance(cause, ConnectionException) and "does the server demand a client certificate" in str(cause)
+    ssl_options |= {"certfile": strict.certificates.client_certificate, "keyfile": strict.certificates.client_key}
+    with cluster_of(strict, ssl_options=ssl_options) as cluster:
+        assert cluster.connect().execute("SELECT key FROM system.local").one() == ("local",)

@@ -96,7 +96,7 @@ def test_accepts_and_never_answers(version: int, first: str) -> None:
 
 
 def test_never_accepts() -> None:
-    with BadServer("unreachable") as server, _fails("no connection within 0.2 s: tried .*127.0.0.1"):
+    with BadServer("unreachable") as server, _fails(r"no connection within 0.[12]\d* s: tried .*127.0.0.1"):
         connect(server, connect_timeout=0.2)
 
 
@@ -372,9 +372,9 @@ def test_tls_to_a_server_without(version: int, tls: Tls) -> None:
     """It answers with something else, closes, or waits for the rest of what looks like the beginning of a long frame."""
     with BadServer("http") as server, _fails("TLS handshake with .* failed: .*; does the server speak TLS on this port"):
         connect(server, version, ssl_context=tls.client)
-    with FakeNode() as node, _fails("no connection within 0.2 s: .*; does the server speak TLS on this port"):
+    with FakeNode() as node, _fails(r"no connection within 0.[12]\d* s: .*; does the server speak TLS on this port"):
         connect(node, version, ssl_context=tls.client, connect_timeout=0.2)
-    with BadServer("silent") as server, _fails("no connection within 0.2 s"):
+    with BadServer("silent") as server, _fails(r"no connection within 0.[12]\d* s"):
         connect(server, version, ssl_context=tls.client, connect_timeout=0.2)
     with BadServer("closes") as server, _fails("in the TLS handshake|reset"):
         connect(server, version, ssl_context=tls.client)
@@ -395,10 +395,10 @@ def test_a_certificate_for_another_name(tls: Tls) -> None:
     with FakeNode("127.0.0.9", ssl_context=tls.server) as node:
         with _fails("is not trusted: .*IP address mismatch"):
             connect(node, ssl_context=tls.client)
-        with connected(node, ssl_context=tls.client, server_hostname="localhost") as connection:
+        with connected(node, ssl_context=tls.client, ssl_options={"server_hostname": "localhost"}) as connection:
             assert wait_all([send(connection, "INSERT")]) == ["page"]
         with _fails("is not trusted: .*[Hh]ostname mismatch"):
-            connect(node, ssl_context=tls.client, server_hostname="other.example")
+            connect(node, ssl_context=tls.client, ssl_options={"server_hostname": "other.example"})
 
 
 def test_an_expired_certificate(tls: Tls) -> None:
