@@ -21,7 +21,14 @@ from geventcql import concurrent, keyspaces, tracing
 from geventcql.admission import Admission
 from geventcql.cython.wire import Page
 from geventcql.encoder import Encoder
-from geventcql.errors import Busy, ConnectionShutdown, DriverException, NoHostAvailable, WrongHubError
+from geventcql.errors import (
+    Busy,
+    ConnectionShutdown,
+    DriverException,
+    NoHostAvailable,
+    UnsupportedOperation,
+    WrongHubError,
+)
 from geventcql.execution import Execution, Fetch
 from geventcql.net.scheduler import A_TURN
 from geventcql.preparing import Preparer
@@ -213,11 +220,14 @@ class Session(SessionSettings):
         :param custom_payload: sent along with PREPARE; the statement's own ``custom_payload``, which goes with each
             execution, is what the server answered with
         :param keyspace: the keyspace of unqualified names (protocol v5); the Session's if left out
+        :raises UnsupportedOperation: it is a ``USE``
         """
         self._check_wait()
         if self.is_shutdown:
             raise self._closed()
         text = query.query_string if isinstance(query, SimpleStatement) else query
+        if keyspaces.used(text) is not None:  # executed, it would move the keyspace of a connection that others use
+            raise UnsupportedOperation(f"USE cannot be prepared: execute {text!r} as it is, or call set_keyspace()")
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         statement = SimpleStatement(text, keyspace=keyspace, is_idempotent=True)
         resolved = resolve(
