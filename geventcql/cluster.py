@@ -36,6 +36,7 @@ from geventcql.net.scheduler import Scheduler
 from geventcql.net.transport import Resolver
 from geventcql.options import ClusterOptions, check, connection_settings
 from geventcql.policies import HostDistance
+from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, ExecutionProfile, ProfileManager, default_lbp_factory
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange
@@ -105,6 +106,7 @@ class Cluster(ClusterOptions):
         """The contact points, their names resolved; set by the first connect."""
         self._user_types: dict[tuple[str, str], type] = {}
         self._decoders = DecoderCache(self._user_types)
+        self._preparer = Preparer(self)
         self._listeners: list[Any] = []
         self._connecting: AsyncResult | None = None
         self._connectors = 0

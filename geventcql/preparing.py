@@ -1,7 +1,7 @@
 """PREPARE, for the first time and again (layer: driver).
 
-Preparing again is single-flight: one PREPARE per connection and statement, whoever waits for it. It runs in a greenlet of
-the Session's, never in the one that asked first, since that one may be killed.
+Preparing again is single-flight: one PREPARE per node and statement, whichever Sessions and connections need it. It runs in
+a greenlet of the Cluster's, never in the one that asked first, since that one may be killed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import AsyncResult
 
@@ -22,12 +22,17 @@ from geventcql.protocol.responses import Prepared
 from geventcql.query import PreparedStatement
 
 if TYPE_CHECKING:
+    from geventcql.cluster import Cluster
     from geventcql.resolve import Resolved
-    from geventcql.session import Session
 
 __all__ = ["Preparer"]
 
 REPREPARE_TIMEOUT = 10.0
+REMEMBERED = 60.0
+"""Seconds for which it is known that a statement was prepared again: longer than its refusal can be under way."""
+
+_Key = tuple[Any, "str | None", bytes]
+"""End point, keyspace of its connections (below v5), id of the statement."""
 
 
 def _own(error: Exception) -> Exception:
@@ -38,25 +43,32 @@ def _own(error: Exception) -> Exception:
 
 
 class Preparer:
-    """Prepares statements again for the requests of one Session."""
+    """Prepares statements again for the requests of one Cluster."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._flights: dict[tuple[Connection, bytes], AsyncResult] = {}
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._flights: dict[_Key, AsyncResult] = {}
+        self._done: dict[_Key, float] = {}
+        """When statements were last prepared again, monotonic seconds, oldest first."""
 
-    def prepare_again(self, resolved: Resolved, query_id: bytes, connection: Connection, deadline: float) -> None:
+    def prepare_again(
+        self, resolved: Resolved, query_id: bytes, connection: Connection, deadline: float, since: float | None = None
+    ) -> None:
         """Make the node at the other end of ``connection`` know the statement again; waits in the calling greenlet.
 
+        :param since: nothing is done if that has been done since then (monotonic seconds): the refusal may be older
         :raises DriverException: the statement has become another one
         :raises OperationTimedOut: not before ``deadline``
         """
         statement = resolved.prepared_by_id(query_id)
         assert statement is not None
-        key = (connection, query_id)
+        key = (connection.endpoint, connection.keyspace, query_id)
         flight = self._flights.get(key)
+        if flight is None and since is not None and self._done.get(key, 0.0) > since:
+            return
         if flight is None:
             flight = self._flights[key] = AsyncResult()
-            self._session._spawn(self._run, key, flight, statement)
+            self._cluster._greenlets.spawn(self._run, key, flight, connection, statement)
         limit = None if deadline == float("inf") else max(0.0, deadline - monotonic())
         if not flight.wait(limit) and not flight.ready():
             endpoint = connection.endpoint
@@ -64,8 +76,7 @@ class Preparer:
         if flight.exception is not None:
             raise _own(flight.exception)
 
-    def _run(self, key: tuple[Connection, bytes], flight: AsyncResult, statement: PreparedStatement) -> None:
-        connection, _ = key
+    def _run(self, key: _Key, flight: AsyncResult, connection: Connection, statement: PreparedStatement) -> None:
         try:
             prepared = self._ask(connection, statement)
             self._check(statement, prepared)
@@ -73,6 +84,7 @@ class Preparer:
                 prepared, statement.query_string, statement.keyspace, connection.version
             )
             statement.result = fresh.result
+            self._remember(key)
             flight.set(True)
         except ErrorMessage as error:
             flight.set_exception(error.to_exception())
@@ -81,10 +93,17 @@ class Preparer:
         finally:
             self._flights.pop(key, None)
 
+    def _remember(self, key: _Key) -> None:
+        now = monotonic()
+        self._done.pop(key, None)
+        self._done[key] = now
+        while (oldest := next(iter(self._done))) != key and self._done[oldest] < now - REMEMBERED:
+            del self._done[oldest]
+
     def _ask(self, connection: Connection, statement: PreparedStatement) -> Prepared:
         keyspace = statement.keyspace if connection.version >= ProtocolVersion.V5 else None
         body = requests.prepare(statement.query_string, connection.version, keyspace)
-        message = connection.call(Opcode.PREPARE, body, REPREPARE_TIMEOUT, self._session.cluster._user_types)
+        message = connection.call(Opcode.PREPARE, body, REPREPARE_TIMEOUT, self._cluster._user_types)
         if not isinstance(message, Prepared):
             raise DriverException(f"{connection.endpoint} answered PREPARE with {type(message).__name__}")
         return message

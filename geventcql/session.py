@@ -31,7 +31,6 @@ from geventcql.errors import (
 )
 from geventcql.execution import Execution, Fetch
 from geventcql.net.scheduler import A_TURN
-from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.protocol.responses import Prepared, SchemaChange, SetKeyspace
@@ -75,7 +74,6 @@ class Session(SessionSettings):
         """The thread it belongs to, and the one that may execute on it: none once it is shut down."""
         self._waker = Waker.for_hub(self._hub)
         self._router = Router(self)
-        self._preparer = Preparer(self)
         self._admission = Admission(cluster._scheduler, cluster.max_requests_waiting, cluster._waiting)
         self._init_listeners: list[tuple[Callable[..., Any], Any, Any]] = []
         if keyspace is not None:
