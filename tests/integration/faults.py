@@ -82,12 +82,15 @@ class Load:
     """Greenlets that read and write by key, idempotently, each request checked. A context manager.
 
     Attributes: `phase`, what is being done to the nodes; `slowest`, seconds by phase (a request counts for the phase that
-    it began in and for the one that it ended in); `done`, answers by coordinator; `errors`, what came instead.
+    it began in and for the one that it ended in); `worst`, which that was; `done`, answers by coordinator; `errors`, what
+    came instead.
     """
 
     def __init__(self, session: Session, table: str, consistency: int | None = None, policy: Any = None) -> None:
         self.phase = "calm"
+        self._since = time.monotonic()
         self.slowest: defaultdict[str, float] = defaultdict(float)
+        self.worst: dict[str, str] = {}
         self.done: Counter[str] = Counter()
         self.errors: list[Exception] = []
         self._session = session
@@ -139,7 +142,11 @@ class Load:
                 assert row.k == key and row.v.startswith(f"{key}:"), row
         took = time.monotonic() - started
         for each in {phase, self.phase}:
-            self.slowest[each] = max(self.slowest[each], took)
+            if took > self.slowest[each]:
+                self.slowest[each] = took
+                since = started - self._since
+                way = [host.address for host in future.attempted_hosts]
+                self.worst[each] = f"{took:.2f} s, begun {since:.2f} s after the phase, {'write' if writes else 'read'} {way}"
 
     def uses(self, address: str) -> bool:
         """Whether a node has answered lately: within the next tenth of a second."""
@@ -150,9 +157,9 @@ class Load:
     @contextmanager
     def during(self, phase: str) -> Any:
         """`phase` until the block ends."""
-        self.phase = phase
+        self.phase, self._since = phase, time.monotonic()
         yield
-        self.phase = "calm"
+        self.phase, self._since = "calm", time.monotonic()
 
 
 def in_full_use(session: Session, address: str, connections: int = 1) -> bool:

@@ -20,6 +20,7 @@ from geventcql.policies import ExponentialReconnectionPolicy, RetryPolicy
 from geventcql.session import Session
 from geventcql.testing import CassandraCluster, CassandraNode
 from tests.integration.faults import SECONDS, Load, Told, in_full_use, make_table, restart_noting_when_it_listens, wait_until
+from tests.integration.relay import Link, Relay, Relays
 from tests.integration.support import DDL_TIMEOUT, connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS + 300)]
@@ -108,7 +109,7 @@ class Faults:
             (self.kill, self.pause)[turn % 2](node)
             if time.monotonic() > end:
                 break
-        print({kind: round(s, 2) for kind, s in self._load.slowest.items()}, dict(self.made), dict(self._load.done))
+        print(self._load.worst, dict(self.made), dict(self._load.done), sep="\n")
         print(f"in full use again at most {self.slowest_return:.1f} s after it listened")
 
 
@@ -119,6 +120,42 @@ def test_one_node_at_a_time(servers: CassandraCluster, session: Session, table: 
     assert load.errors == []
     assert load.slowest["killed"] <= SLOWEST_KILLED
     assert load.slowest["paused"] <= SLOWEST_PAUSED
+
+
+# -- connections that are cut between driver and nodes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_one_of_several_connections_is_cut(servers: CassandraCluster, table: str, told: Told, version: int) -> None:
+    """Of a host's three, or the control connection, by FIN and by RST: no host is down, no request fails."""
+    options = {"connections_per_host": 3, "reconnection_policy": ExponentialReconnectionPolicy(1, 10)}
+    with (
+        Relays(servers.contact_points, servers.port) as relays,
+        connect(relays, version, address_translator=relays, **options) as cluster,
+    ):
+        cluster.register_listener(told)
+        session = cluster.connect(wait_for_all_pools=True)
+
+        def all_in_use() -> bool:
+            return all(in_full_use(session, address, connections=3) for address in relays.contact_points)
+
+        def links(is_control: bool) -> list[tuple[Relay, Link]]:
+            return [(relay, link) for relay in relays for link in relay.links if link.is_control == is_control]
+
+        wait_until(all_in_use, 30)
+        told.clear()
+        with Load(session, table) as load:
+            for turn, rst in enumerate([False, True] * 3):
+                relay, link = links(is_control=False)[3 * (turn % 3)]
+                link.cut(rst)
+                wait_until(lambda link=link, relay=relay: link not in relay.links and all_in_use(), BACK_WITHIN)
+            for rst in (False, True):
+                [(relay, link)] = links(is_control=True)
+                link.cut(rst)
+                wait_until(lambda link=link, relay=relay: link not in relay.links and links(is_control=True), BACK_WITHIN)
+        print(load.worst)
+        assert load.errors == []
+        assert told.events == []
 
 
 # -- LOCAL_QUORUM: a node that has just gone is still counted on by the others ------------------------------------------

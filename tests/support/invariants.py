@@ -217,7 +217,7 @@ class _Driver:
 
     @staticmethod
     def _hosts(cluster: Any) -> list[str]:
-        """What is wrong with the hosts of a Cluster that was connected: each has a connection, or one is about to be opened."""
+        """What is wrong with the hosts of a Cluster: each has a connection, or one is about to be opened."""
         registry = getattr(cluster, "_registry", None)
         if registry is None:
             return []
