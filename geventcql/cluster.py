@@ -38,6 +38,7 @@ from geventcql.net.transport import Resolver
 from geventcql.options import ClusterOptions, check, connection_settings
 from geventcql.policies import HostDistance
 from geventcql.preparedcache import PreparedCache
+from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, ExecutionProfile, ProfileManager, default_lbp_factory
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange
@@ -113,8 +114,7 @@ class Cluster(ClusterOptions):
         """The contact points, their names resolved; set by the first connect."""
         self._user_types: dict[tuple[str, str], type] = {}
         self._decoders = DecoderCache(self._user_types)
-        self._prepared_cache = PreparedCache(0)
-        self._preparing: dict[tuple[Any, bytes], AsyncResult] = {}
+        self._preparer = Preparer(self)
         self._listeners: list[Any] = []
         self._connecting: AsyncResult | None = None
         self._connectors = 0
@@ -169,7 +169,7 @@ class Cluster(ClusterOptions):
         self._protocol_version = self.protocol_version
         self._thread = thread_id()
         # Without word of schema changes answers to PREPARE would be wrong for ever.
-        self._prepared_cache = PreparedCache(self.prepared_cache_size if self.schema_event_refresh_window >= 0 else 0)
+        self._preparer.cache = PreparedCache(self.prepared_cache_size if self.schema_event_refresh_window >= 0 else 0)
         self._scheduler = Scheduler.for_hub()
         self._greenlets = Group()
         self._registry = HostRegistry(self)
@@ -396,7 +396,7 @@ class Cluster(ClusterOptions):
         :param connection: where it was executed
         :returns: whether all nodes have the new schema
         """
-        self._prepared_cache.clear()
+        self._preparer.cache.clear()
         return self._control.schema_changed(change, connection)
 
     # -- profiles, user types -------------------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ class Cluster(ClusterOptions):
             session.user_type_registered(keyspace, user_type, klass)
         self._user_types[(keyspace, user_type)] = klass
         self._decoders.clear()
-        self._prepared_cache.clear()
+        self._preparer.cache.clear()
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

@@ -365,10 +365,11 @@ class Execution(Request):
         if self.prepared_again[error.info] >= MAX_ATTEMPTS:
             self._fail(_application_error(error))
             return
+        since = None if error.info in self.prepared_again else self.started
         self.prepared_again[error.info] += 1
         self.stage = "the statement was not prepared again"
         try:
-            self.session._preparer.prepare_again(self.resolved, error.info, connection, self.deadline)
+            self.session.cluster._preparer.prepare_again(self.resolved, error.info, connection, self.deadline, since)
         except ConnectionException as lost:  # the request itself was refused: any host may be asked
             self.errors[self.host] = lost
             self.try_plan()

@@ -9,11 +9,10 @@ from geventcql.query import SimpleStatement
 
 __all__ = ["used"]
 
+_SPACE = r"(?: \s | --[^\n]*\n | //[^\n]*\n | /\* (?: [^*] | \*(?!/) )* \*/ )"
 _USE = re.compile(
-    r"""\A (?: \s | --[^\n]*\n | //[^\n]*\n | /\*.*?\*/ )*
-        USE (?: \s | /\*.*?\*/ )+
-        (?: "(?P<quoted>(?:[^"]|"")+)" | (?P<plain>\w+) )
-        \s* ;? \s* \Z""",
+    rf"""\A {_SPACE}* USE (?: {_SPACE}+ (?P<plain>\w+) | {_SPACE}* "(?P<quoted>(?:[^"]|"")+)" )
+        {_SPACE}* (?: ; {_SPACE}* )? \Z""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 

@@ -1,7 +1,7 @@
 """PREPARE, for the first time and again (layer: driver).
 
-Both are single-flight: one PREPARE per text, and per node and statement, whoever waits for it. It runs in a greenlet of the
-Session's, never in the one that asked first, since that one may be killed.
+Both are single-flight: one PREPARE per text and Session, and again per node and statement, whichever Sessions and connections
+need it. It runs in a greenlet of the Cluster's, never in the one that asked first, since that one may be killed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from geventcql.cython.codecs import ColumnSpec, CqlType, UserType
 from geventcql.errors import ConnectionShutdown, DriverException, ErrorMessage, OperationTimedOut
 from geventcql.execution import Execution
 from geventcql.net.connection import Connection
+from geventcql.preparedcache import PreparedCache
 from geventcql.protocol import requests
 from geventcql.protocol.constants import Opcode, ProtocolVersion
 from geventcql.protocol.responses import Prepared
 from geventcql.query import PreparedStatement
 
 if TYPE_CHECKING:
+    from geventcql.cluster import Cluster
     from geventcql.resolve import Resolved
     from geventcql.session import Session
 
@@ -33,6 +35,11 @@ __all__ = ["Preparer"]
 log = logging.getLogger(__name__)
 
 REPREPARE_TIMEOUT = 10.0
+REMEMBERED = 60.0
+"""Seconds for which it is known that a statement was prepared again: longer than its refusal can be under way."""
+
+_Key = tuple[Any, "str | None", bytes]
+"""End point, keyspace of its connections (below v5), id of the statement."""
 
 
 def _own(error: Exception) -> Exception:
@@ -43,34 +50,39 @@ def _own(error: Exception) -> Exception:
 
 
 class Preparer:
-    """Prepares statements for one Session, and again for its requests."""
+    """Prepares statements for a Cluster, and again for its requests.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._flights = session.cluster._preparing
-        """What waits for a statement that is being prepared again, by node and id; all Sessions'."""
-        self._first_flights: dict[Hashable, AsyncResult] = {}
+    Attributes: ``cache``, the answers that may be used again.
+    """
 
-    def prepare(self, resolved: Resolved) -> Prepared:
+    def __init__(self, cluster: Cluster) -> None:
+        self.cache = PreparedCache(0)
+        self._cluster = cluster
+        self._first_flights: dict[Any, AsyncResult] = {}
+        self._flights: dict[_Key, AsyncResult] = {}
+        self._done: dict[_Key, float] = {}
+        """When statements were last prepared again, monotonic seconds, oldest first."""
+
+    def prepare(self, session: Session, resolved: Resolved) -> Prepared:
         """Have a node prepare a text, unless the answer is known; waits in the calling greenlet.
 
+        :param session: whose request it is
         :param resolved: the PREPARE
         :raises OperationTimedOut: no answer in time
         :raises DriverException: the server's error
         """
         options = resolved.options
-        cache = self._session.cluster._prepared_cache
         if options.custom_payload:  # it may mean anything
-            return self._prepare_anew(resolved)
+            return self._prepare_anew(session, resolved)
         key = (options.text, options.keyspace, options.version)
-        known = cache.get(key)
+        known = self.cache.get(key)
         if known is not None:
             return known
-        flight = self._first_flights.get(key)
+        flight = self._first_flights.get((session, key))
         limit = resolved.timeout
         if flight is None:
             limit = None  # its own deadline is the same one
-            flight = self._begin(self._first_flights, key, self._prepare_and_keep, key, resolved)
+            flight = self._begin(self._first_flights, (session, key), self._prepare_and_keep, session, key, resolved)
         if not flight.wait(limit) and not flight.ready():
             raise OperationTimedOut({"(prepare)": f"the statement was still being prepared after {limit} s"}, None)
         if flight.exception is not None:
@@ -95,13 +107,13 @@ class Preparer:
                 flights.pop(key, None)
                 flight.set_exception(ConnectionShutdown("the driver was shut down while a statement was prepared", None))
 
-        self._session._spawn(run).rawlink(ended)
+        self._cluster._greenlets.spawn(run).rawlink(ended)
         return flight
 
-    def _prepare_and_keep(self, key: Hashable, resolved: Resolved) -> Prepared:
-        cache = self._session.cluster._prepared_cache
+    def _prepare_and_keep(self, session: Session, key: Hashable, resolved: Resolved) -> Prepared:
+        cache = self.cache
         generation = cache.generation
-        answer = self._prepare_anew(resolved)
+        answer = self._prepare_anew(session, resolved)
         if cache.put(key, answer, generation):
             log.warning(
                 "more than %d different statements have been prepared, the last one %r: values belong into parameters, "
@@ -109,24 +121,29 @@ class Preparer:
             )  # fmt: skip
         return answer
 
-    def _prepare_anew(self, resolved: Resolved) -> Prepared:
-        message = self._session._run(Execution(self._session, resolved, b"", 0, resolved.timeout))
+    def _prepare_anew(self, session: Session, resolved: Resolved) -> Prepared:
+        message = session._run(Execution(session, resolved, b"", 0, resolved.timeout))
         if not isinstance(message, Prepared):
             raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {resolved.options.text!r}")
         return message
 
-    def prepare_again(self, resolved: Resolved, query_id: bytes, connection: Connection, deadline: float) -> None:
+    def prepare_again(
+        self, resolved: Resolved, query_id: bytes, connection: Connection, deadline: float, since: float | None = None
+    ) -> None:
         """Make the node at the other end of ``connection`` know the statement again; waits in the calling greenlet.
 
+        :param since: nothing is done if that has been done since then (monotonic seconds): the refusal may be older
         :raises DriverException: the statement has become another one
         :raises OperationTimedOut: not before ``deadline``
         """
         statement = resolved.prepared_by_id(query_id)
         assert statement is not None
-        key = (connection.endpoint, query_id)
+        key = (connection.endpoint, connection.keyspace, query_id)
         flight = self._flights.get(key)
+        if flight is None and since is not None and self._done.get(key, 0.0) > since:
+            return
         if flight is None:
-            flight = self._begin(self._flights, key, self._prepare_on, connection, statement)
+            flight = self._begin(self._flights, key, self._prepare_on, key, connection, statement)
         limit = None if deadline == float("inf") else max(0.0, deadline - monotonic())
         if not flight.wait(limit) and not flight.ready():
             endpoint = connection.endpoint
@@ -134,22 +151,30 @@ class Preparer:
         if flight.exception is not None:
             raise _own(flight.exception)
 
-    def _prepare_on(self, connection: Connection, statement: PreparedStatement) -> None:
+    def _prepare_on(self, key: _Key, connection: Connection, statement: PreparedStatement) -> None:
         try:
             prepared = self._ask(connection, statement)
             self._check(statement, prepared)
         except ErrorMessage as error:
             raise error.to_exception() from None
         except DriverException:
-            self._session.cluster._prepared_cache.clear()  # it is of another schema
+            self.cache.clear()  # it is of another schema
             raise
         fresh = PreparedStatement.from_response(prepared, statement.query_string, statement.keyspace, connection.version)
         statement.result = fresh.result
+        self._remember(key)
+
+    def _remember(self, key: _Key) -> None:
+        now = monotonic()
+        self._done.pop(key, None)
+        self._done[key] = now
+        while (oldest := next(iter(self._done))) != key and self._done[oldest] < now - REMEMBERED:
+            del self._done[oldest]
 
     def _ask(self, connection: Connection, statement: PreparedStatement) -> Prepared:
         keyspace = statement.keyspace if connection.version >= ProtocolVersion.V5 else None
         body = requests.prepare(statement.query_string, connection.version, keyspace)
-        message = connection.call(Opcode.PREPARE, body, REPREPARE_TIMEOUT, self._session.cluster._user_types)
+        message = connection.call(Opcode.PREPARE, body, REPREPARE_TIMEOUT, self._cluster._user_types)
         if not isinstance(message, Prepared):
             raise DriverException(f"{connection.endpoint} answered PREPARE with {type(message).__name__}")
         return message

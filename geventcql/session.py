@@ -21,10 +21,16 @@ from geventcql import concurrent, keyspaces, tracing
 from geventcql.admission import Admission
 from geventcql.cython.wire import Page
 from geventcql.encoder import Encoder
-from geventcql.errors import Busy, ConnectionShutdown, DriverException, NoHostAvailable, WrongHubError
+from geventcql.errors import (
+    Busy,
+    ConnectionShutdown,
+    DriverException,
+    NoHostAvailable,
+    UnsupportedOperation,
+    WrongHubError,
+)
 from geventcql.execution import Execution, Fetch
 from geventcql.net.scheduler import A_TURN
-from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.protocol.responses import SchemaChange, SetKeyspace
@@ -68,7 +74,6 @@ class Session(SessionSettings):
         """The thread it belongs to, and the one that may execute on it: none once it is shut down."""
         self._waker = Waker.for_hub(self._hub)
         self._router = Router(self)
-        self._preparer = Preparer(self)
         self._admission = Admission(cluster._scheduler, cluster.max_requests_waiting, cluster._waiting)
         self.max_requests_per_second = cluster.max_requests_per_second
         self._init_listeners: list[tuple[Callable[..., Any], Any, Any]] = []
@@ -217,17 +222,20 @@ class Session(SessionSettings):
         :param custom_payload: sent along with PREPARE; the statement's own ``custom_payload``, which goes with each
             execution, is what the server answered with
         :param keyspace: the keyspace of unqualified names (protocol v5); the Session's if left out
+        :raises UnsupportedOperation: it is a ``USE``
         """
         self._check_wait()
         if self._thread != self._owner:
             raise self._closed()
         text = query.query_string if isinstance(query, SimpleStatement) else query
+        if keyspaces.used(text) is not None:  # executed, it would move the keyspace of a connection that others use
+            raise UnsupportedOperation(f"USE cannot be prepared: execute {text!r} as it is, or call set_keyspace()")
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         statement = SimpleStatement(text, keyspace=keyspace, is_idempotent=True)
         resolved = resolve(
             self, statement, profile, self._timeout(profile), text=text, custom_payload=custom_payload, prepare=True
         )
-        message = self._preparer.prepare(resolved)
+        message = self.cluster._preparer.prepare(self, resolved)
         named, version = resolved.options.keyspace, resolved.options.version  # as they were when it was sent
         prepared = PreparedStatement.from_response(message, text, named, version)
         prepared.custom_payload = message.custom_payload  # type: ignore[assignment]

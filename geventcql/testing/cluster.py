@@ -125,6 +125,13 @@ class CassandraCluster:
         if self.nodes[0].settings.auth and not self._has_role:
             self._await_role()
 
+    def settle(self) -> None:
+        """Wait until all nodes that run see each other up, as after one was paused.
+
+        Raises StartError if that does not come about.
+        """
+        self._await_members([node for node in self.nodes if node.running])
+
     def stop(self) -> None:
         """Stop all nodes in good order; their data stays for the next :meth:`start`."""
         gevent.joinall([gevent.spawn(node.stop) for node in self.nodes], raise_error=True)

@@ -9,13 +9,13 @@ from typing import Any
 import gevent
 import pytest
 
-from geventcql.errors import ConnectionShutdown, InvalidRequest, NoHostAvailable
+from geventcql.errors import ConnectionShutdown, InvalidRequest, NoHostAvailable, UnsupportedOperation
 from geventcql.keyspaces import used
 from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.query import BatchStatement, SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import cluster_of, eventually, pooled, settled
-from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Request, Rows, SetKeyspace
+from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Request, Rows, SetKeyspace
 from tests.support.replies import statement_id
 
 WHERE = "SELECT name FROM here"
@@ -52,6 +52,12 @@ def node(request: pytest.FixtureRequest) -> Iterator[FakeNode]:
         ('USE "a""b"', 'a"b'),
         ("-- hello\nUSE /* here */ ks", "ks"),
         ("/* a\nb */ use\tks;\n", "ks"),
+        ("USE ks /* there */", "ks"),
+        ("USE ks -- there\n;// here\n", "ks"),
+        ('USE"KS"', "KS"),
+        ("/* USE ks */ SELECT 1 /* USE ks */", None),
+        ("/* many */ " * 50 + "/*/ comments **/ USE ks", "ks"),
+        ("/* many */ " * 50 + "SELECT 1", None),
         ("SELECT 1", None),
         ("USE", None),
         ("USER x", None),
@@ -66,6 +72,15 @@ def test_what_is_a_use_statement(text: str, keyspace: str | None) -> None:
 
 def test_no_statement_but_text_can_be_one() -> None:
     assert used(BatchStatement()) is None and used(7) is None
+
+
+def test_it_cannot_be_prepared(node: FakeNode) -> None:
+    """Executed, it would be sent on a connection that others use."""
+    with cluster_of(node) as cluster:
+        session = cluster.connect()
+        with pytest.raises(UnsupportedOperation, match="set_keyspace"):
+            session.prepare("USE alpha")
+    assert not [request for request in node.requests if request.opcode == Opcode.PREPARE]
 
 
 @pytest.mark.parametrize("way", ["connect", "set_keyspace", "execute", "simple statement", "execute_async", "quoted"])

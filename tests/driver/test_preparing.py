@@ -130,7 +130,7 @@ def test_many_find_out_at_once(session: Session, node: FakeNode) -> None:
     gate.set()
     assert [greenlet.get() for greenlet in asking[1:]] == list(range(1, 100))
     assert node.count(Opcode.PREPARE) == 2
-    eventually(lambda: settled(session) and not session._preparer._flights)
+    eventually(lambda: settled(session) and not session.cluster._preparer._flights)
 
 
 def _prepared(node: FakeNode, request: Request, statement: Any) -> Prepared:
@@ -159,6 +159,51 @@ def test_a_node_that_forgets_at_random(session: Session, node: FakeNode) -> None
     gevent.joinall([gevent.spawn(ask, i) for i in range(50)], raise_error=True)
     stop = True
     forgetting.join()
+
+
+@pytest.fixture
+def sessions(node: FakeNode) -> Iterator[list[Session]]:
+    """Two, over three connections."""
+    with cluster_of(node, connections_per_host=3) as cluster:
+        sessions = [cluster.connect() for _ in range(2)]
+        eventually(lambda: len(pooled(sessions[0])) == 3)
+        yield sessions
+
+
+def test_it_is_told_once_by_all_connections_and_sessions(node: FakeNode, sessions: list[Session]) -> None:
+    prepared = sessions[0].prepare(BY_KEY)
+    for round_ in range(3):
+        node.unprepare_all()
+        asking = [gevent.spawn(lambda i: sessions[i % 2].execute(prepared, (i,)).one().k, i) for i in range(300)]
+        assert [greenlet.get() for greenlet in asking] == list(range(300))
+        assert node.count(Opcode.PREPARE) == 2 + round_
+
+
+def test_who_hears_late_that_it_was_forgotten_does_not_tell_it_again(
+    node: FakeNode, sessions: list[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another connection the answer was under way while the statement was prepared again."""
+    prepared = sessions[0].prepare(BY_KEY)
+    node.unprepare_all()
+    resolve, gate, seen = node.statements.resolve, gevent.event.Event(), []
+
+    def late(request: Request) -> Any:
+        answer = resolve(request)
+        if answer is not None:
+            seen.append(request)
+        return answer.when(gate) if answer is not None and len(seen) == 1 else answer
+
+    monkeypatch.setattr(node.statements, "resolve", late)
+    first = gevent.spawn(sessions[0].execute, prepared, (1,))
+    node.wait_for(lambda _: seen)
+    while node.count(Opcode.PREPARE) == 1:  # until one goes over another connection
+        assert sessions[0].execute(prepared, (2,)).one().k == 2
+    gate.set()
+    assert first.get().one().k == 1
+    assert node.count(Opcode.PREPARE) == 2
+    node.unprepare_all()  # what is known of the past does not keep it from being prepared when that is needed
+    assert sessions[0].execute(prepared, (3,)).one().k == 3
+    assert node.count(Opcode.PREPARE) == 3
 
 
 def test_each_node_is_told_once() -> None:
@@ -457,7 +502,7 @@ def test_many_greenlets_that_prepare_the_same_text(session: Session, node: FakeN
 def test_texts_are_kept_until_the_schema_changes(session: Session, node: FakeNode) -> None:
     session.prepare(BY_KEY)
     node.push(schema_event("UPDATED", "TABLE", "ks", "t"))
-    eventually(lambda: not session.cluster._prepared_cache)
+    eventually(lambda: not session.cluster._preparer.cache)
     session.prepare(BY_KEY)
     assert node.count(Opcode.PREPARE) == 2
     node.on("ALTER TABLE t ADD c int", SchemaChange("UPDATED", "TABLE", "ks", "t"))
@@ -471,12 +516,12 @@ def test_an_answer_from_before_a_change_is_not_kept(session: Session, node: Fake
     node.on(Opcode.PREPARE, lambda request, _: [node.statements.prepare(request, node._sample).when(gate)])
     preparing = gevent.spawn(session.prepare, BY_KEY)
     node.wait_for(lambda n: n.count(Opcode.PREPARE))
-    before = session.cluster._prepared_cache.generation
+    before = session.cluster._preparer.cache.generation
     node.push(schema_event("UPDATED", "TABLE", "ks", "t"))
-    eventually(lambda: session.cluster._prepared_cache.generation > before)
+    eventually(lambda: session.cluster._preparer.cache.generation > before)
     gate.set()
     preparing.get(timeout=5)
-    assert not session.cluster._prepared_cache
+    assert not session.cluster._preparer.cache
 
 
 def test_ever_new_texts_stay_bounded_and_are_warned_of_once(
@@ -488,7 +533,7 @@ def test_ever_new_texts_stay_bounded_and_are_warned_of_once(
         for n in range(100):
             node.prepare(f"SELECT {n} FROM lots", [], [("k", "int")])
             session.prepare(f"SELECT {n} FROM lots")
-        assert len(cluster._prepared_cache) == 10
+        assert len(cluster._preparer.cache) == 10
         assert caplog.text.count("different statements have been prepared") == 1
 
 

@@ -1,4 +1,5 @@
-"""Checks after every test that nothing is left behind: greenlets, descriptors, errors of the hub, the driver's state.
+"""Checks after every test that nothing is left behind: greenlets, descriptors, errors of the hub, the driver's state
+(stream ids, futures, hosts).
 
 Test support, a pytest plugin; runs in the main greenlet. The driver is watched from within, once a test has imported it
 (nothing here imports it): connections when they end, before their books are closed, futures when they are told.
@@ -214,6 +215,18 @@ class _Driver:
                 problems.append(f"in flight though it has ended: {target!r} on {connection!r}")
         return problems
 
+    @staticmethod
+    def _hosts(cluster: Any) -> list[str]:
+        """What is wrong with the hosts of a Cluster: each has a connection, or one is about to be opened."""
+        registry = getattr(cluster, "_registry", None)
+        if registry is None:
+            return []
+        try:
+            registry.check_invariants()
+        except AssertionError as e:
+            return [f"hosts of {cluster!r}: {e}"]
+        return []
+
     def problems(self) -> list[str]:
         """What is wrong now, and what was since :meth:`forget`."""
         problems = list(self.wrong)
@@ -225,6 +238,7 @@ class _Driver:
                 problems.append(f"connection open while every cluster is shut down: {connection!r}")
             if connection.in_flight and not pending and not connection.closed:
                 problems.append(f"in flight, and nobody waits: {connection.table.waiting()!r} on {connection!r}")
+        problems += [problem for cluster in self.clusters for problem in self._hosts(cluster)]
         if all_shut_down:
             problems += [f"future never told: that of {request!r}" for request in pending]
         return problems

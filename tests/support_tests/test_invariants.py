@@ -138,6 +138,10 @@ def test_in_flight_for_ever(held):
             pass
     for _ in range(50):
         pooled(held)[0].table.acquire(Target())
+
+def test_host_without_a_supervisor(held):
+    for supervisor in held.cluster._registry._supervisors.values():
+        supervisor.greenlet.kill()
 """
 
 HANGS = """
@@ -222,6 +226,7 @@ def test_the_drivers_state_is_checked(tmp_path: Path) -> None:
         "test_dropped": "a request was dropped before its future was told",
         "test_in_flight_for_ever": "in flight, and nobody waits: ",
         "test_open_without_a_cluster": "connection open while every cluster is shut down: ",
+        "test_host_without_a_supervisor": "has died",
     }
     assert {name for name, outcome in outcomes.items() if "ERROR" in outcome} == set(faults)
     assert {name for name, outcome in outcomes.items() if outcome == {"PASSED"}} == {"test_clean", "test_clean_held"}
