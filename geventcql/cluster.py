@@ -17,6 +17,7 @@ from gevent.pool import Group
 
 from geventcql.admission import Admission, admit
 from geventcql.control import ControlConnection
+from geventcql.cython.wire import load_of
 from geventcql.decoders import DecoderCache
 from geventcql.errors import (
     DriverException,
@@ -263,6 +264,10 @@ class Cluster(ClusterOptions):
         }
         if self._connecting is not None:
             self._registry.reconsider()
+
+    def load_of(self, host: Host) -> int:
+        """The requests in flight on the least loaded connection to a host; a large number if none can take any."""
+        return min((load_of(pool.connections) for pool in self._registry.pools() if pool.host is host), default=load_of([]))
 
     def _all_connections(self) -> list[Connection]:
         control = self._control.connection

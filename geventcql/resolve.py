@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventcql.cython.wire import Page, Recipe, RequestTemplate
 from geventcql.errors import DecodeError, UnsupportedOperation
-from geventcql.policies import DCAwareRoundRobinPolicy, RoundRobinPolicy, TokenAwarePolicy
+from geventcql.policies import (
+    DCAwareRoundRobinPolicy,
+    RackAwareRoundRobinPolicy,
+    RoundRobinPolicy,
+    TokenAwarePolicy,
+)
 from geventcql.protocol import requests
-from geventcql.protocol.constants import FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, Opcode, ProtocolVersion
+from geventcql.protocol.constants import FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, ConsistencyLevel, Opcode, ProtocolVersion
 from geventcql.query import (
     FETCH_SIZE_UNSET,
     BatchStatement,
@@ -38,7 +43,7 @@ def _is_plain(policy: Any) -> bool:
     """Whether it is a built-in policy, whose plan begins where :meth:`geventcql.routing.Router.route` says."""
     if type(policy) is TokenAwarePolicy:
         policy = policy._child_policy
-    return type(policy) in (DCAwareRoundRobinPolicy, RoundRobinPolicy)
+    return type(policy) in (DCAwareRoundRobinPolicy, RackAwareRoundRobinPolicy, RoundRobinPolicy)
 
 
 class RequestOptions(NamedTuple):
@@ -108,7 +113,6 @@ class Resolved(Recipe):
         self.token_aware = (
             self.plain_policy
             and isinstance(self.policy, TokenAwarePolicy)
-            and not self.policy.shuffle_replicas
             and self.prepared is not None
             and self.prepared.routing_key_indexes is not None
             and getattr(statement, "_routing_key", None) is None
@@ -121,6 +125,11 @@ class Resolved(Recipe):
         self.reading = reading or (session._row_factory(profile), session.client_protocol_handler)
         factory, handler = self.reading
         self.reader = row_reader(factory, session.cluster._decoders, decoder, handler)
+
+    @property
+    def in_ring_order(self) -> bool:
+        """Whether it is to find the replicas in the order of the ring: Paxos rounds are better begun at the same one."""
+        return ConsistencyLevel.is_serial(self.consistency) or bool(self.statement.is_lwt())
 
     def _routing_keyspace(self) -> str | None:
         """Where token awareness looks the replicas up."""

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -143,6 +143,16 @@ class Sender:
     ) -> int: ...
 
 def least_loaded(connections: list[_S]) -> _S | None: ...
+
+def is_busier(load: int, other: int) -> bool: ...
+def load_of(connections: list[_S]) -> int: ...
+
+class Choice:
+    pools: tuple[Any, ...]
+    spread: int
+    avoid_busy: bool
+    def __init__(self, pools: Iterable[Any], spread: int = 1, avoid_busy: bool = False) -> None: ...
+    def pick(self) -> Any: ...
 
 class Recipe:
     template: RequestTemplate

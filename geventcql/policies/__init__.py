@@ -6,17 +6,12 @@ Layer: model. Each family has a module of its own.
 from geventcql.policies.conviction import ConvictionPolicy, SimpleConvictionPolicy
 from geventcql.policies.load_balancing import (
     DCAwareRoundRobinPolicy,
-    DefaultLoadBalancingPolicy,
-    DSELoadBalancingPolicy,
     HostDistance,
-    HostFilterPolicy,
     HostStateListener,
     LoadBalancingPolicy,
+    RackAwareRoundRobinPolicy,
     RoundRobinPolicy,
-    TokenAwarePolicy,
     WhiteListRoundRobinPolicy,
-    WrapperPolicy,
-    default_lbp_factory,
 )
 from geventcql.policies.reconnection import (
     ConstantReconnectionPolicy,
@@ -37,6 +32,14 @@ from geventcql.policies.speculative import (
     SpeculativeExecutionPolicy,
 )
 from geventcql.policies.translation import AddressTranslator, EC2MultiRegionTranslator, IdentityTranslator, Resolver
+from geventcql.policies.wrappers import (
+    DefaultLoadBalancingPolicy,
+    DSELoadBalancingPolicy,
+    HostFilterPolicy,
+    TokenAwarePolicy,
+    WrapperPolicy,
+    default_lbp_factory,
+)
 from geventcql.protocol.constants import WriteType
 
 __all__ = [
@@ -59,6 +62,7 @@ __all__ = [
     "NeverRetryPolicy",
     "NoSpeculativeExecutionPlan",
     "NoSpeculativeExecutionPolicy",
+    "RackAwareRoundRobinPolicy",
     "ReconnectionPolicy",
     "Resolver",
     "RetryPolicy",

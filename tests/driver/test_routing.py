@@ -102,7 +102,8 @@ def test_replicas_in_any_order(three: FakeCluster) -> None:
         for key in range(10):
             replicas = cluster.metadata.get_replicas("ks", key.to_bytes(4, "big"))
             assert len(replicas) == 2 and replicas[0].address == owner(three, key).host
-            seen = Counter(session.execute_async(prepared, (key,)).attempted_hosts[0].address for _ in range(40))
+            asked = [session.execute(prepared, (key,)).response_future.attempted_hosts[0] for _ in range(40)]
+            seen = Counter(host.address for host in asked)
             assert set(seen) <= {host.address for host in replicas}
             assert min(seen[host.address] for host in replicas) >= 5
 
