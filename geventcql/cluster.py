@@ -36,7 +36,7 @@ from geventcql.net.heartbeat import Heartbeat
 from geventcql.net.opening import open_in_keyspace
 from geventcql.net.scheduler import Scheduler
 from geventcql.net.transport import Resolver
-from geventcql.options import ClusterOptions, check, connection_settings
+from geventcql.options import ClusterOptions, check, connection_settings, give_resolver
 from geventcql.policies import HostDistance
 from geventcql.preparedcache import PreparedCache
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, ExecutionProfile, ProfileManager, default_lbp_factory
@@ -165,6 +165,7 @@ class Cluster(ClusterOptions):
 
     def _begin(self) -> None:
         check(self)
+        give_resolver(self)
         self._protocol_version = self.protocol_version
         self._thread = thread_id()
         # Without word of schema changes answers to PREPARE would be wrong for ever.

@@ -9,6 +9,7 @@ from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Ho
 from geventcql.net.opening import ConnectionSettings
 from geventcql.policies import (
     AddressTranslator,
+    EC2MultiRegionTranslator,
     ExponentialReconnectionPolicy,
     IdentityTranslator,
     LoadBalancingPolicy,
@@ -25,7 +26,10 @@ from geventcql.timestamps import MonotonicTimestampGenerator
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["ClusterOptions", "OfDefaultProfile", "check", "connection_settings", "contact_endpoints", "initial_profiles"]
+__all__ = [
+    "ClusterOptions", "OfDefaultProfile", "check", "connection_settings", "contact_endpoints", "give_resolver",
+    "initial_profiles",
+]  # fmt: skip
 
 
 class OfDefaultProfile:
@@ -206,6 +210,13 @@ def check(cluster: ClusterOptions) -> None:
         raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
     contact_endpoints(cluster)
     connection_settings(cluster)
+
+
+def give_resolver(cluster: Any) -> None:
+    """Let an EC2MultiRegionTranslator that has no resolver of its own ask the Cluster's."""
+    translator = cluster.address_translator
+    if isinstance(translator, EC2MultiRegionTranslator) and translator.resolver is None:
+        translator.resolver = cluster.resolver
 
 
 def contact_endpoints(cluster: ClusterOptions) -> list[EndPoint]:
