@@ -189,8 +189,7 @@ class Cluster(ClusterOptions):
             self._control.connect()
             hosts = self.metadata.all_hosts()
             for policy in self.profile_manager.policies():
-                policy.populate(self, hosts)
-                policy.check_supported()
+                self.profile_manager.introduce(policy, self, hosts)
             self._registry.start(hosts)
             self._heartbeat.start()
         except (Exception, gevent.Timeout) as error:  # policies and authenticators may be an application's
@@ -408,7 +407,7 @@ class Cluster(ClusterOptions):
         """
         self.profile_manager.add(name, profile)
         if self._connecting is not None and self._connecting.successful():
-            profile.load_balancing_policy.populate(self, self.metadata.all_hosts())
+            self.profile_manager.introduce(profile.load_balancing_policy, self, self.metadata.all_hosts())
             with gevent.Timeout(pool_wait_timeout, False):
                 self._registry.wait_for_pools(self._pool_keyspace(None), all_of_them=True)
 

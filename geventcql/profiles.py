@@ -7,8 +7,8 @@ resolve their statements anew.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from geventcql.policies import (
@@ -20,6 +20,9 @@ from geventcql.policies import (
 )
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.rows import named_tuple_factory
+
+if TYPE_CHECKING:
+    from geventcql.host import Host
 
 __all__ = ["EXEC_PROFILE_DEFAULT", "NOT_SET", "ExecutionProfile", "ProfileManager", "default_lbp_factory", "refuse_classes"]
 
@@ -132,6 +135,7 @@ class ProfileManager:
             if not isinstance(profile, ExecutionProfile):
                 raise TypeError(f"execution profile {name!r} must be an ExecutionProfile, not {profile!r}")
         self.profiles.setdefault(EXEC_PROFILE_DEFAULT, ExecutionProfile())
+        self._populated: WeakSet[LoadBalancingPolicy] = WeakSet()
 
     @property
     def default(self) -> ExecutionProfile:
@@ -160,6 +164,19 @@ class ProfileManager:
             raise ValueError(f"there is an execution profile {name!r} already")
         self.profiles[name] = profile
 
+    def introduce(self, policy: LoadBalancingPolicy, cluster: Any, hosts: Sequence[Host]) -> None:
+        """Make the hosts known to a policy; it is to hear of them as long as it is in use. Waits if the policy does."""
+        policy.populate(cluster, hosts)
+        policy.check_supported()
+        self._populated.add(policy)
+
+    def is_populated(self, policy: LoadBalancingPolicy) -> bool:
+        """Whether it knows the hosts."""
+        return policy in self._populated
+
     def policies(self) -> list[LoadBalancingPolicy]:
-        """The load-balancing policies of all profiles, each once."""
-        return list({id(p.load_balancing_policy): p.load_balancing_policy for p in self.profiles.values()}.values())
+        """The load-balancing policies of all profiles, each once; those of profiles too that have no name here, but were
+        given to ``execute``.
+        """
+        registered = [profile.load_balancing_policy for profile in self.profiles.values()]
+        return list({id(policy): policy for policy in (*registered, *self._populated)}.values())
