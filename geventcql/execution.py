@@ -76,6 +76,8 @@ class Execution(Request):
     """The number of its arrival in the Session's queue, while it waits for a connection with room; else 0."""
     stage = "no answer"
     """What its deadline finds missing."""
+    _forgiven: frozenset[Any] = frozenset()
+    """Hosts that answered with an error before all of them had a pause."""
     _limit: Timer | None = None
     """Ends the cold path at the deadline: no connection knows of the request meanwhile."""
 
@@ -96,7 +98,7 @@ class Execution(Request):
             plan = self._plan = self.session._router.plan(self)
         full = []
         silent = []
-        answered = {host for host, error in self.errors.items() if not isinstance(error, ConnectionException)}
+        answered = self._answered()
         for host in plan:
             if self._over():  # while the policy let others run
                 return
@@ -121,6 +123,10 @@ class Execution(Request):
             return
         if not any(self.send_on(connection, host) for connection, host in silent):  # better than no host at all
             self._fail(self._no_host())
+
+    def _answered(self) -> set[Any]:
+        """The hosts that have answered with an error, and are not asked again."""
+        return {host for host, error in self.errors.items() if not isinstance(error, ConnectionException)} - self._forgiven
 
     def _wait(self, pools: list[HostPool]) -> None:
         """Queue up for one of these; nothing switches between the look at them and the queue."""
@@ -346,7 +352,7 @@ class Execution(Request):
         if isinstance(error, PreparedQueryNotFound) and self.resolved.prepares(error.info):
             self._prepare_again(error, connection)
             return
-        verdict, consistency = judge(error, self.resolved, self.statement, self.retries)
+        verdict, consistency, pause = judge(error, self.resolved, self.statement, self.retries)
         self.retries += 1
         if verdict is Verdict.IGNORE:
             self._finish(Page.void())
@@ -355,6 +361,8 @@ class Execution(Request):
             self._fail(_application_error(error))
             return
         self.errors[self.host] = _application_error(error)
+        if pause > 0 and not self._pause(pause, _application_error(error)):
+            return
         if consistency is not None:
             self.resolved = self.resolved.at_consistency(consistency)
         if verdict is Verdict.NEXT_HOST or not self._resend(connection):
@@ -393,14 +401,36 @@ class Execution(Request):
     def _handle_loss(self, cause: BaseException) -> None:
         lost = self._lost(cause)
         self.errors[self.host] = lost
-        verdict, _ = judge(lost, self.resolved, self.statement, self.retries)
+        verdict, _, pause = judge(lost, self.resolved, self.statement, self.retries)
         self.retries += 1
         if verdict is Verdict.RETHROW:
             self._fail(lost)
         elif verdict is Verdict.IGNORE:
             self._finish(Page.void())
-        else:
+        elif pause <= 0 or self._pause(pause, lost):
             self.try_plan()
+
+    def _pause(self, seconds: float, error: Exception) -> bool:
+        """Wait as the retry policy says, and let hosts be asked anew where none is left that has not been.
+
+        :param error: ends the request at once if its deadline comes first: it says more than that deadline
+        :returns: False if the request has ended
+        """
+        if monotonic() + seconds >= self.deadline:
+            self._fail(error)
+            return False
+        self.stage = f"no other attempt, since the retry policy wanted a pause of {seconds:.3f} s,"
+        gevent.sleep(seconds)
+        if self._over():
+            return False
+        router = self.session._router
+        answered = self._answered()
+        left = [host for host in getattr(self, "_plan", None) or router.plan(self) if host not in answered]
+        if not left:
+            self._forgiven = frozenset(self.errors)
+            left = sorted(router.plan(self), key=lambda host: bool(host == self.host))  # the next one, if there is another
+        self._plan = iter(left)
+        return not self._over()
 
     def _move_on(self) -> None:
         self.errors[self.host] = ConnectionException(f"{self.host} has fallen silent", self.host)

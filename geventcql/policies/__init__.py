@@ -20,6 +20,7 @@ from geventcql.policies.reconnection import (
 )
 from geventcql.policies.retry import (
     DowngradingConsistencyRetryPolicy,
+    ExponentialBackoffRetryPolicy,
     FallthroughRetryPolicy,
     NeverRetryPolicy,
     RetryPolicy,
@@ -52,6 +53,7 @@ __all__ = [
     "DefaultLoadBalancingPolicy",
     "DowngradingConsistencyRetryPolicy",
     "EC2MultiRegionTranslator",
+    "ExponentialBackoffRetryPolicy",
     "ExponentialReconnectionPolicy",
     "FallthroughRetryPolicy",
     "HostDistance",
