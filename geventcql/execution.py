@@ -78,6 +78,10 @@ class Execution(Request):
     """What its deadline finds missing."""
     _forgiven: frozenset[Any] = frozenset()
     """Hosts that answered with an error before all of them had a pause."""
+    race: Any = None
+    """The :class:`~geventcql.attempts.Race` of a request that may have several attempts in flight at once."""
+    asked: list[Any] | None = None
+    """The hosts that those attempts were sent to, in order."""
     _limit: Timer | None = None
     """Ends the cold path at the deadline: no connection knows of the request meanwhile."""
 
@@ -197,6 +201,8 @@ class Execution(Request):
     @property
     def attempted_hosts(self) -> list[Any]:
         """The hosts the request was sent to, in order."""
+        if self.asked is not None:
+            return list(self.asked)
         earlier = getattr(self, "_earlier", [])
         return [*earlier, self.host] if self.attempts else []
 
@@ -247,7 +253,7 @@ class Execution(Request):
         if self.only_host is not None or not self.resolved.is_idempotent:
             return
         keyspace = self.resolved.pool_keyspace
-        asked = {self.host, *self.errors}
+        asked = {self.host, *self.errors} | self._answered()
         is_other = any(pool.keyspace == keyspace and pool.host not in asked for pool in others)
         if is_other and connection.orphan(self.stream, self):
             self._decide(self._move_on)
@@ -276,6 +282,8 @@ class Execution(Request):
             self.session._admission.cancelled()
 
     def _orphan(self) -> None:
+        if self.race is not None:
+            self.race.stop()
         if self.connection is not None and not self.connection.closed:
             self.connection.orphan(self.stream, self)
 

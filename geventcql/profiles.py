@@ -66,6 +66,8 @@ class ExecutionProfile:
     :param row_factory: what rows become; :func:`~geventcql.query.named_tuple_factory` by default
     :param speculative_execution_policy: when to try another host as well; never by default
     :param continuous_paging_options: DSE only; not supported
+    :param attempt_timeout: seconds after which an idempotent request that a host has not answered is sent to another one, if
+        there is one that can take it, and the first attempt is given up; None for never
     """
 
     load_balancing_policy: LoadBalancingPolicy
@@ -76,6 +78,7 @@ class ExecutionProfile:
     row_factory: Callable[..., Any]
     speculative_execution_policy: SpeculativeExecutionPolicy
     continuous_paging_options: Any
+    attempt_timeout: float | None
 
     def __init__(
         self,
@@ -87,11 +90,15 @@ class ExecutionProfile:
         row_factory: Callable[..., Any] = named_tuple_factory,
         speculative_execution_policy: SpeculativeExecutionPolicy | None = None,
         continuous_paging_options: Any = None,
+        *,
+        attempt_timeout: float | None = None,
     ) -> None:
         if continuous_paging_options is not None:
             raise ValueError("continuous paging is a feature of DSE that geventcql does not have; use automatic paging")
         if serial_consistency_level is not None and not ConsistencyLevel.is_serial(serial_consistency_level):
             raise ValueError("serial_consistency_level must be ConsistencyLevel.SERIAL or LOCAL_SERIAL")
+        if attempt_timeout is not None and attempt_timeout <= 0:
+            raise ValueError(f"attempt_timeout must be positive, or None for never, not {attempt_timeout}")
         refuse_classes(
             load_balancing_policy=load_balancing_policy,
             retry_policy=retry_policy,
@@ -106,6 +113,7 @@ class ExecutionProfile:
         self.row_factory = row_factory
         self.speculative_execution_policy = speculative_execution_policy or NoSpeculativeExecutionPolicy()
         self.continuous_paging_options = continuous_paging_options
+        self.attempt_timeout = attempt_timeout
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

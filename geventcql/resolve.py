@@ -7,13 +7,15 @@ the greenlet that executes the statement; nothing in here switches.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geventcql.attempts import watch
 from geventcql.cython.wire import Page, Recipe, RequestTemplate
 from geventcql.errors import DecodeError, UnsupportedOperation
 from geventcql.policies import (
     DCAwareRoundRobinPolicy,
+    NoSpeculativeExecutionPolicy,
     RackAwareRoundRobinPolicy,
     RoundRobinPolicy,
     TokenAwarePolicy,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from geventcql.session import Session
 
 
-__all__ = ["RequestOptions", "Resolved", "resolve", "with_parameters"]
+__all__ = ["RequestOptions", "Resolved", "ResolvedPrepare", "resolve", "with_parameters"]
 
 
 def _is_plain(policy: Any) -> bool:
@@ -108,6 +110,7 @@ class Resolved(Recipe):
         self.encoder = None if self.prepared is None else self.prepared.encoder
         self.is_idempotent = bool(statement.is_idempotent)
         self.retry_policy = statement.retry_policy or profile.retry_policy
+        self.watch = self._watch()
         self.policy = profile.load_balancing_policy
         self.plain_policy = _is_plain(self.policy)
         self.token_aware = (
@@ -125,6 +128,12 @@ class Resolved(Recipe):
         self.reading = reading or (session._row_factory(profile), session.client_protocol_handler)
         factory, handler = self.reading
         self.reader = row_reader(factory, session.cluster._decoders, decoder, handler)
+
+    def _watch(self) -> Callable[[Any], None] | None:
+        """What starts it if its profile wants other hosts to be asked before the first has answered."""
+        policy = self.profile.speculative_execution_policy
+        wanted = self.profile.attempt_timeout is not None or type(policy) is not NoSpeculativeExecutionPolicy
+        return watch if self.is_idempotent and wanted else None
 
     @property
     def in_ring_order(self) -> bool:
@@ -269,6 +278,9 @@ class ResolvedPrepare(Resolved):
     """The PREPARE of a statement's text, whatever a retry changes."""
 
     __slots__ = ()
+
+    def _watch(self) -> None:
+        return None  # every node can do it at any time
 
     def _build(self, metadata_id: bytes | None, has_decoder: bool) -> RequestTemplate:
         version = self.options.version

@@ -262,6 +262,8 @@ cdef class Recipe:
     """The :class:`~geventcql.cython.codecs.BindEncoder` of a prepared statement, else None."""
     cdef public bint plain_policy
     """Whether its policy is one of ours, whose plans begin where a :class:`Route` says."""
+    cdef public object watch
+    """``watch(request)`` starts requests that may have several attempts in flight at once; None: they have one at a time."""
     cdef Route route
 
 
@@ -362,9 +364,9 @@ cdef class Request:
     cdef readonly int64_t timestamp
     cdef readonly object timeout
     cdef readonly object only_host
-    cdef readonly double started
+    cdef public double started
     """Monotonic seconds."""
-    cdef readonly double deadline
+    cdef public double deadline
     """Monotonic seconds; inf without a limit."""
     cdef public object sink
     """What the end is told to: ``finish(page)`` or ``fail(error)``; None before the start and after the end."""
@@ -395,6 +397,17 @@ cdef class Request:
         :param sink: what the end is told to
         :raises Busy: too many requests are waiting for room already
         """
+        if self.resolved.watch is None or self.only_host is not None:
+            self._begin(sink)
+        else:
+            self.sink = sink
+            self.resolved.watch(self)
+
+    def begin(self, sink) -> None:
+        """As :meth:`start`, whether it is to be watched or not."""
+        self._begin(sink)
+
+    cdef int _begin(self, sink) except -1:
         cdef Recipe resolved = self.resolved
         cdef Route route
         cdef object pool = None
@@ -410,6 +423,7 @@ cdef class Request:
         except BaseException as error:
             self.abandon(error)
             raise
+        return 0
 
     def try_plan(self) -> None:
         """Go by the policy's plan: send to the next host that has room, wait for room, or end."""

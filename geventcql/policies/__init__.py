@@ -29,6 +29,7 @@ from geventcql.policies.speculative import (
     ConstantSpeculativeExecutionPolicy,
     NoSpeculativeExecutionPlan,
     NoSpeculativeExecutionPolicy,
+    PercentileSpeculativeExecutionPolicy,
     SpeculativeExecutionPlan,
     SpeculativeExecutionPolicy,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "NeverRetryPolicy",
     "NoSpeculativeExecutionPlan",
     "NoSpeculativeExecutionPolicy",
+    "PercentileSpeculativeExecutionPolicy",
     "RackAwareRoundRobinPolicy",
     "ReconnectionPolicy",
     "Resolver",

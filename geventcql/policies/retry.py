@@ -140,7 +140,7 @@ class ExponentialBackoffRetryPolicy(RetryPolicy):
 
     def __init__(self, max_num_retries: float, min_interval: float = 0.1, max_interval: float = 10.0) -> None:
         if min_interval < 0 or max_interval < min_interval:
-            raise ValueError(f"intervals must not be negative, the maximum not below the minimum: {min_interval}, {max_interval}")
+            raise ValueError(f"intervals must be 0 or more, the maximum not below the minimum: {min_interval}, {max_interval}")
         self.max_num_retries = max_num_retries
         self.min_interval = min_interval
         self.max_interval = max_interval
