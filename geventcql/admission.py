@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
@@ -171,13 +171,20 @@ class Admission:
 
     def give_up(self) -> None:
         """A host could not be reached: whoever waits for such hosts only is told so."""
-        for hosts in [h for h in self._queues if not any(pool.connections or pool.opening for pool in h)]:
-            for _, execution, pools in self._queues.pop(hosts):
-                if execution.done:
-                    self._ended -= 1
-                else:
-                    execution.unreachable(pools)
+        hopeless = [hosts for hosts in self._queues if not any(pool.connections or pool.opening for pool in hosts)]
+        for _, execution, pools in self._taken([self._queues.pop(hosts) for hosts in hopeless]):
+            if not execution.done:
+                execution.unreachable(pools)
         self._left()
+
+    def _taken(self, queues: Iterable[deque[Entry]]) -> list[Entry]:
+        """What waits in queues that have been taken away, and waits no more: the end of one may be that of others, too."""
+        entries = [entry for queue in queues for entry in queue]
+        for _, execution, _ in entries:
+            if execution.done:
+                self._ended -= 1
+            execution.waiting = 0
+        return [entry for entry in entries if not entry[1].done]
 
     def _left(self) -> None:
         """Where nobody waits any more, nothing keeps the Session."""
@@ -190,7 +197,5 @@ class Admission:
         """The Session ends: ``error_for(execution)`` gives each request's error."""
         queues, self._queues = self._queues, {}
         self._left()
-        self._ended = 0
-        for queue in queues.values():
-            for _, execution, _ in queue:
-                execution._fail(error_for(execution))
+        for _, execution, _ in self._taken(queues.values()):
+            execution._fail(error_for(execution))

@@ -16,6 +16,7 @@ from gevent.event import AsyncResult
 from gevent.pool import Group
 
 from geventcql.admission import Admission, admit
+from geventcql.clusterhosts import ClusterHosts
 from geventcql.control import ControlConnection
 from geventcql.decoders import DecoderCache
 from geventcql.errors import (
@@ -35,7 +36,7 @@ from geventcql.net.heartbeat import Heartbeat
 from geventcql.net.opening import open_in_keyspace
 from geventcql.net.scheduler import Scheduler
 from geventcql.net.transport import Resolver
-from geventcql.options import ClusterOptions, check, connection_settings
+from geventcql.options import check, connection_settings, give_resolver
 from geventcql.policies import HostDistance
 from geventcql.preparedcache import PreparedCache
 from geventcql.preparing import Preparer
@@ -66,7 +67,7 @@ DRAIN_PAUSE = 0.005
 """Seconds between looks whether everything has ended."""
 
 
-class Cluster(ClusterOptions):
+class Cluster(ClusterHosts):
     """The configuration of, and the connections to, one Cassandra or ScyllaDB cluster (``cassandra.cluster.Cluster``).
 
     The arguments and their defaults are cassandra-driver's, save for ``compression`` (off). Those that are not listed here
@@ -166,6 +167,7 @@ class Cluster(ClusterOptions):
 
     def _begin(self) -> None:
         check(self)
+        give_resolver(self)
         self._protocol_version = self.protocol_version
         self._thread = thread_id()
         # Without word of schema changes answers to PREPARE would be wrong for ever.
@@ -189,8 +191,7 @@ class Cluster(ClusterOptions):
             self._control.connect()
             hosts = self.metadata.all_hosts()
             for policy in self.profile_manager.policies():
-                policy.populate(self, hosts)
-                policy.check_supported()
+                self.profile_manager.introduce(policy, self, hosts)
             self._registry.start(hosts)
             self._heartbeat.start()
         except (Exception, gevent.Timeout) as error:  # policies and authenticators may be an application's
@@ -249,120 +250,9 @@ class Cluster(ClusterOptions):
         wanted = self.connections_per_host
         return wanted if isinstance(wanted, int) else wanted.get(distance, 1)
 
-    def get_core_connections_per_host(self, host_distance: int) -> int:
-        """How many connections hosts at this distance have."""
-        wanted = self.connections_per_host
-        return wanted if isinstance(wanted, int) else wanted.get(host_distance, 1)
-
-    def set_core_connections_per_host(self, host_distance: int, core_connections: int) -> None:
-        """Have so many connections to each host at this distance; the pools follow.
-
-        cassandra-driver has one connection per host from protocol v3 on, and refuses this.
-
-        :raises ValueError: less than one
-        """
-        if core_connections < 1:
-            raise ValueError(f"core_connections must be at least 1, not {core_connections}")
-        distances = (HostDistance.LOCAL, HostDistance.REMOTE)
-        self.connections_per_host = {
-            **{distance: self.get_core_connections_per_host(distance) for distance in distances},
-            host_distance: core_connections,
-        }
-        if self._connecting is not None:
-            self._registry.reconsider()
-
     def _all_connections(self) -> list[Connection]:
         control = self._control.connection
         return [*self._registry.connections(), *([control] if control is not None else [])]
-
-    def register_listener(self, listener: Any) -> None:
-        """Have a :class:`~geventcql.policies.HostStateListener` told of hosts that come, go down, come back and leave.
-
-        Each change is told once, in order, in a greenlet of the driver's, where a listener may wait and execute statements;
-        while it does, listeners hear of nothing else. The hosts that a connecting Cluster finds are told as ``on_add``.
-        """
-        self._listeners.append(listener)
-
-    def unregister_listener(self, listener: Any) -> None:
-        """Take back :meth:`register_listener`.
-
-        :raises ValueError: it was not registered
-        """
-        self._listeners.remove(listener)
-
-    def on_up(self, host: Host) -> None:
-        """Have the driver look whether a host is up, as it does when a server says so."""
-        self._check_connected()
-        self._registry.rumour(host, is_up=True)
-
-    def on_down(self, host: Host, is_host_addition: bool = False, expect_host_to_be_down: bool = False) -> None:
-        """Have the driver look whether a host is down, as it does when a server says so: its connections are asked for a sign
-        of life, and those that have been silent before are closed.
-        """
-        self._check_connected()
-        self._registry.rumour(host, is_up=False)
-
-    def signal_connection_failure(
-        self, host: Host, connection_exc: BaseException | None, is_host_addition: bool = False,
-        expect_host_to_be_down: bool = False,
-    ) -> bool:  # fmt: skip
-        """As :meth:`on_down`; an application's own connection to the host has failed.
-
-        :returns: whether the host is down
-        """
-        self.on_down(host)
-        return host.is_up is False
-
-    def add_host(
-        self, endpoint: Any, datacenter: str | None = None, rack: str | None = None, signal: bool = True,
-        refresh_nodes: bool = True,
-    ) -> tuple[Host, bool]:  # fmt: skip
-        """Use a node before any server tells of it. What readings of the topology do not show is forgotten again.
-
-        :returns: the host, and whether it is new
-        """
-        self._check_connected()
-        host = Host(endpoint, self.conviction_policy_factory, datacenter, rack)
-        known = self.metadata.get_host(host.endpoint)
-        if known is not None:
-            return known, False
-        self._registry.add(host)
-        return host, True
-
-    def on_add(self, host: Host, refresh_nodes: bool = True) -> None:
-        """Have the driver look for new nodes, as it does when a server says that there is one; waits."""
-        self.refresh_nodes()
-
-    def remove_host(self, host: Host) -> None:
-        """Use a node no more; if a reading of the topology shows it, it is used again."""
-        self._check_connected()
-        self._registry.remove(host)
-
-    on_remove = remove_host
-
-    def refresh_nodes(self, force_token_rebuild: bool = False) -> None:
-        """Read again which nodes there are; waits.
-
-        :param force_token_rebuild: make the token map anew even if nothing has changed
-        :raises DriverException: nobody could be asked
-        """
-        self._check_connected()
-        self._control.refresh_topology(force_token_rebuild)
-
-    def _check_connected(self) -> None:
-        if self._thread not in (None, thread_id()):
-            raise WrongHubError()
-        if self._connecting is None:
-            raise DriverException("the Cluster is not connected" + (": it was shut down" if self.is_shutdown else ""))
-
-    @property
-    def listeners(self) -> list[Any]:
-        """The registered listeners."""
-        return list(self._listeners)
-
-    def get_control_connection_host(self) -> Host | None:
-        """The host that the control connection leads to; None if it is not open."""
-        return self._control.host if self._connecting is not None else None
 
     # -- for Sessions ---------------------------------------------------------------------------------------------------
 
@@ -409,7 +299,7 @@ class Cluster(ClusterOptions):
         """
         self.profile_manager.add(name, profile)
         if self._connecting is not None and self._connecting.successful():
-            profile.load_balancing_policy.populate(self, self.metadata.all_hosts())
+            self.profile_manager.introduce(profile.load_balancing_policy, self, self.metadata.all_hosts())
             self._registry.reconsider()
             with gevent.Timeout(pool_wait_timeout, False):
                 self._registry.wait_for_pools(self._pool_keyspace(None), all_of_them=True)

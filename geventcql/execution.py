@@ -78,6 +78,12 @@ class Execution(Request):
     """The Session's Admission or Throttle that it waits, or waited, in."""
     stage = "no answer"
     """What its deadline finds missing."""
+    _forgiven: frozenset[Any] = frozenset()
+    """Hosts that answered with an error before all of them had a pause."""
+    race: Any = None
+    """The :class:`~geventcql.attempts.Race` of a request that may have several attempts in flight at once."""
+    asked: list[Any] | None = None
+    """The hosts that those attempts were sent to, in order."""
     _limit: Timer | None = None
     """Ends the cold path at the deadline: no connection knows of the request meanwhile."""
 
@@ -98,7 +104,7 @@ class Execution(Request):
             plan = self._plan = self.session._router.plan(self)
         full = []
         silent = []
-        answered = {host for host, error in self.errors.items() if not isinstance(error, ConnectionException)}
+        answered = self._answered()
         for host in plan:
             if self._over():  # while the policy let others run
                 return
@@ -123,6 +129,10 @@ class Execution(Request):
             return
         if not any(self.send_on(connection, host) for connection, host in silent):  # better than no host at all
             self._fail(self._no_host())
+
+    def _answered(self) -> set[Any]:
+        """The hosts that have answered with an error, and are not asked again."""
+        return {host for host, error in self.errors.items() if not isinstance(error, ConnectionException)} - self._forgiven
 
     def _wait(self, pools: list[HostPool]) -> None:
         """Queue up for one of these; nothing switches between the look at them and the queue."""
@@ -193,6 +203,8 @@ class Execution(Request):
     @property
     def attempted_hosts(self) -> list[Any]:
         """The hosts the request was sent to, in order."""
+        if self.asked is not None:
+            return list(self.asked)
         earlier = getattr(self, "_earlier", [])
         return [*earlier, self.host] if self.attempts else []
 
@@ -243,7 +255,7 @@ class Execution(Request):
         if self.only_host is not None or not self.resolved.is_idempotent:
             return
         keyspace = self.resolved.pool_keyspace
-        asked = {self.host, *self.errors}
+        asked = {self.host, *self.errors} | self._answered()
         is_other = any(pool.keyspace == keyspace and pool.host not in asked for pool in others)
         if is_other and connection.orphan(self.stream, self):
             self._decide(self._move_on)
@@ -271,6 +283,8 @@ class Execution(Request):
             self.queue.cancelled()
 
     def _orphan(self) -> None:
+        if self.race is not None:
+            self.race.stop()
         if self.connection is not None and not self.connection.closed:
             self.connection.orphan(self.stream, self)
 
@@ -347,7 +361,7 @@ class Execution(Request):
         if isinstance(error, PreparedQueryNotFound) and self.resolved.prepares(error.info):
             self._prepare_again(error, connection)
             return
-        verdict, consistency = judge(error, self.resolved, self.statement, self.retries)
+        verdict, consistency, pause = judge(error, self.resolved, self.statement, self.retries)
         self.retries += 1
         if verdict is Verdict.IGNORE:
             self._finish(Page.void())
@@ -356,6 +370,8 @@ class Execution(Request):
             self._fail(_application_error(error))
             return
         self.errors[self.host] = _application_error(error)
+        if pause > 0 and not self._pause(pause, _application_error(error)):
+            return
         if consistency is not None:
             self.resolved = self.resolved.at_consistency(consistency)
         if verdict is Verdict.NEXT_HOST or not self._resend(connection):
@@ -395,14 +411,36 @@ class Execution(Request):
     def _handle_loss(self, cause: BaseException) -> None:
         lost = self._lost(cause)
         self.errors[self.host] = lost
-        verdict, _ = judge(lost, self.resolved, self.statement, self.retries)
+        verdict, _, pause = judge(lost, self.resolved, self.statement, self.retries)
         self.retries += 1
         if verdict is Verdict.RETHROW:
             self._fail(lost)
         elif verdict is Verdict.IGNORE:
             self._finish(Page.void())
-        else:
+        elif pause <= 0 or self._pause(pause, lost):
             self.try_plan()
+
+    def _pause(self, seconds: float, error: Exception) -> bool:
+        """Wait as the retry policy says, and let hosts be asked anew where none is left that has not been.
+
+        :param error: ends the request at once if its deadline comes first: it says more than that deadline
+        :returns: False if the request has ended
+        """
+        if monotonic() + seconds >= self.deadline:
+            self._fail(error)
+            return False
+        self.stage = f"no other attempt, since the retry policy wanted a pause of {seconds:.3f} s,"
+        gevent.sleep(seconds)
+        if self._over():
+            return False
+        router = self.session._router
+        answered = self._answered()
+        left = [host for host in getattr(self, "_plan", None) or router.plan(self) if host not in answered]
+        if not left:
+            self._forgiven = frozenset(self.errors)
+            left = sorted(router.plan(self), key=lambda host: bool(host == self.host))  # the next one, if there is another
+        self._plan = iter(left)
+        return not self._over()
 
     def _move_on(self) -> None:
         self.errors[self.host] = ConnectionException(f"{self.host} has fallen silent", self.host)

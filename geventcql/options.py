@@ -10,6 +10,7 @@ from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Ho
 from geventcql.net.opening import ConnectionSettings
 from geventcql.policies import (
     AddressTranslator,
+    EC2MultiRegionTranslator,
     ExponentialReconnectionPolicy,
     IdentityTranslator,
     LoadBalancingPolicy,
@@ -27,7 +28,10 @@ from geventcql.timestamps import MonotonicTimestampGenerator
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["ClusterOptions", "OfDefaultProfile", "check", "connection_settings", "contact_endpoints", "initial_profiles"]
+__all__ = [
+    "ClusterOptions", "OfDefaultProfile", "check", "connection_settings", "contact_endpoints", "give_resolver",
+    "initial_profiles",
+]  # fmt: skip
 
 
 class OfDefaultProfile:
@@ -242,6 +246,13 @@ def _check_tls(settings: ConnectionSettings) -> None:
         make_context(settings.ssl_options)
     elif settings.ssl_options.get("check_hostname") and not getattr(settings.ssl_context, "check_hostname", True):
         raise ValueError("ssl_options ask for check_hostname and the ssl_context does not check: set it there")
+
+
+def give_resolver(cluster: Any) -> None:
+    """Let an EC2MultiRegionTranslator that has no resolver of its own ask the Cluster's."""
+    translator = cluster.address_translator
+    if isinstance(translator, EC2MultiRegionTranslator) and translator.resolver is None:
+        translator.resolver = cluster.resolver
 
 
 def contact_endpoints(cluster: ClusterOptions) -> list[EndPoint]:

@@ -7,8 +7,8 @@ resolve their statements anew.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from geventcql.policies import (
@@ -20,6 +20,9 @@ from geventcql.policies import (
 )
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.rows import named_tuple_factory
+
+if TYPE_CHECKING:
+    from geventcql.host import Host
 
 __all__ = ["EXEC_PROFILE_DEFAULT", "NOT_SET", "ExecutionProfile", "ProfileManager", "default_lbp_factory", "refuse_classes"]
 
@@ -63,6 +66,8 @@ class ExecutionProfile:
     :param row_factory: what rows become; :func:`~geventcql.query.named_tuple_factory` by default
     :param speculative_execution_policy: when to try another host as well; never by default
     :param continuous_paging_options: DSE only; not supported
+    :param attempt_timeout: seconds after which an idempotent request that a host has not answered is sent to another one, if
+        there is one that can take it, and the first attempt is given up; None for never
     """
 
     load_balancing_policy: LoadBalancingPolicy
@@ -73,6 +78,7 @@ class ExecutionProfile:
     row_factory: Callable[..., Any]
     speculative_execution_policy: SpeculativeExecutionPolicy
     continuous_paging_options: Any
+    attempt_timeout: float | None
 
     def __init__(
         self,
@@ -84,11 +90,15 @@ class ExecutionProfile:
         row_factory: Callable[..., Any] = named_tuple_factory,
         speculative_execution_policy: SpeculativeExecutionPolicy | None = None,
         continuous_paging_options: Any = None,
+        *,
+        attempt_timeout: float | None = None,
     ) -> None:
         if continuous_paging_options is not None:
             raise ValueError("continuous paging is a feature of DSE that geventcql does not have; use automatic paging")
         if serial_consistency_level is not None and not ConsistencyLevel.is_serial(serial_consistency_level):
             raise ValueError("serial_consistency_level must be ConsistencyLevel.SERIAL or LOCAL_SERIAL")
+        if attempt_timeout is not None and attempt_timeout <= 0:
+            raise ValueError(f"attempt_timeout must be positive, or None for never, not {attempt_timeout}")
         refuse_classes(
             load_balancing_policy=load_balancing_policy,
             retry_policy=retry_policy,
@@ -103,6 +113,7 @@ class ExecutionProfile:
         self.row_factory = row_factory
         self.speculative_execution_policy = speculative_execution_policy or NoSpeculativeExecutionPolicy()
         self.continuous_paging_options = continuous_paging_options
+        self.attempt_timeout = attempt_timeout
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -132,6 +143,7 @@ class ProfileManager:
             if not isinstance(profile, ExecutionProfile):
                 raise TypeError(f"execution profile {name!r} must be an ExecutionProfile, not {profile!r}")
         self.profiles.setdefault(EXEC_PROFILE_DEFAULT, ExecutionProfile())
+        self._populated: WeakSet[LoadBalancingPolicy] = WeakSet()
 
     @property
     def default(self) -> ExecutionProfile:
@@ -160,6 +172,19 @@ class ProfileManager:
             raise ValueError(f"there is an execution profile {name!r} already")
         self.profiles[name] = profile
 
+    def introduce(self, policy: LoadBalancingPolicy, cluster: Any, hosts: Sequence[Host]) -> None:
+        """Make the hosts known to a policy; it is to hear of them as long as it is in use. Waits if the policy does."""
+        policy.populate(cluster, hosts)
+        policy.check_supported()
+        self._populated.add(policy)
+
+    def is_populated(self, policy: LoadBalancingPolicy) -> bool:
+        """Whether it knows the hosts."""
+        return policy in self._populated
+
     def policies(self) -> list[LoadBalancingPolicy]:
-        """The load-balancing policies of all profiles, each once."""
-        return list({id(p.load_balancing_policy): p.load_balancing_policy for p in self.profiles.values()}.values())
+        """The load-balancing policies of all profiles, each once; those of profiles too that have no name here, but were
+        given to ``execute``.
+        """
+        registered = [profile.load_balancing_policy for profile in self.profiles.values()]
+        return list({id(policy): policy for policy in (*registered, *self._populated)}.values())

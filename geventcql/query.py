@@ -23,7 +23,7 @@ from geventcql.rows import (
     pseudo_namedtuple_factory,
     tuple_factory,
 )
-from geventcql.statement import FETCH_SIZE_UNSET, SimpleStatement, Statement, level_name, packed_key
+from geventcql.statement import FETCH_SIZE_UNSET, SimpleStatement, Statement, is_conditional, level_name, packed_key
 from geventcql.trace import QueryTrace, TraceEvent
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class PreparedStatement:
     """
 
     __slots__ = (
-        "__weakref__", "_templates", "bind_columns", "consistency_level", "custom_payload", "encoder", "fetch_size",
+        "__weakref__", "_is_lwt", "_templates", "bind_columns", "consistency_level", "custom_payload", "encoder", "fetch_size",
         "is_idempotent", "keyspace", "protocol_version", "query_id", "query_string", "result", "retry_policy",
         "routing_key_indexes", "serial_consistency_level",
     )  # fmt: skip
@@ -107,6 +107,7 @@ class PreparedStatement:
         self.fetch_size: int | None = FETCH_SIZE_UNSET
         self.custom_payload: dict[str, bytes] | None = None
         self.is_idempotent = False
+        self._is_lwt = is_conditional(query)
         self._templates: dict[Any, Any] = {}  # the driver's: request parts by what they depend on
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -145,6 +146,10 @@ class PreparedStatement:
     def is_routing_key_index(self, i: int) -> bool:
         """Whether marker `i` is part of the partition key."""
         return i in (self.routing_key_indexes or ())
+
+    def is_lwt(self) -> bool:
+        """Whether it is a conditional statement, a lightweight transaction, by its text."""
+        return self._is_lwt
 
     def bind(self, values: Sequence[Any] | Mapping[str, Any] | None) -> BoundStatement:
         """A new BoundStatement with these values; see BoundStatement.bind."""
@@ -203,6 +208,10 @@ class BoundStatement(Statement):
         self.payload = self.prepared_statement.encoder.encode(values)
         self._given = values
         return self
+
+    def is_lwt(self) -> bool:
+        """That of the prepared statement."""
+        return self.prepared_statement.is_lwt()
 
     @property
     def values(self) -> list[Any]:
@@ -324,6 +333,13 @@ class BatchStatement(Statement):
         """Adds statements with their parameters, pair by pair, up to the end of the shorter sequence."""
         for statement, values in zip(statements, parameters):  # noqa: B905
             self.add(statement, values)
+
+    def is_lwt(self) -> bool:
+        """Whether a statement in it is conditional: the whole batch is then."""
+        return any(
+            self.prepared_statements[text].is_lwt() if prepared else is_conditional(text.decode())
+            for prepared, text, _ in self.queries
+        )
 
     def clear(self) -> None:
         """Empties the batch for another use; not while a request that executes it is under way."""

@@ -7,14 +7,21 @@ the greenlet that executes the statement; nothing in here switches.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geventcql.attempts import watch
 from geventcql.cython.wire import Page, Recipe, RequestTemplate
 from geventcql.errors import DecodeError, UnsupportedOperation
-from geventcql.policies import DCAwareRoundRobinPolicy, RoundRobinPolicy, TokenAwarePolicy
+from geventcql.policies import (
+    DCAwareRoundRobinPolicy,
+    NoSpeculativeExecutionPolicy,
+    RackAwareRoundRobinPolicy,
+    RoundRobinPolicy,
+    TokenAwarePolicy,
+)
 from geventcql.protocol import requests
-from geventcql.protocol.constants import FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, Opcode, ProtocolVersion
+from geventcql.protocol.constants import FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, ConsistencyLevel, Opcode, ProtocolVersion
 from geventcql.query import (
     FETCH_SIZE_UNSET,
     BatchStatement,
@@ -31,14 +38,14 @@ if TYPE_CHECKING:
     from geventcql.session import Session
 
 
-__all__ = ["RequestOptions", "Resolved", "resolve", "with_parameters"]
+__all__ = ["RequestOptions", "Resolved", "ResolvedPrepare", "resolve", "with_parameters"]
 
 
 def _is_plain(policy: Any) -> bool:
     """Whether it is a built-in policy, whose plan begins where :meth:`geventcql.routing.Router.route` says."""
     if type(policy) is TokenAwarePolicy:
         policy = policy._child_policy
-    return type(policy) in (DCAwareRoundRobinPolicy, RoundRobinPolicy)
+    return type(policy) in (DCAwareRoundRobinPolicy, RackAwareRoundRobinPolicy, RoundRobinPolicy)
 
 
 class RequestOptions(NamedTuple):
@@ -103,12 +110,12 @@ class Resolved(Recipe):
         self.encoder = None if self.prepared is None else self.prepared.encoder
         self.is_idempotent = bool(statement.is_idempotent)
         self.retry_policy = statement.retry_policy or profile.retry_policy
+        self.watch = self._watch()
         self.policy = profile.load_balancing_policy
         self.plain_policy = _is_plain(self.policy)
         self.token_aware = (
             self.plain_policy
             and isinstance(self.policy, TokenAwarePolicy)
-            and not self.policy.shuffle_replicas
             and self.prepared is not None
             and self.prepared.routing_key_indexes is not None
             and getattr(statement, "_routing_key", None) is None
@@ -121,6 +128,17 @@ class Resolved(Recipe):
         self.reading = reading or (session._row_factory(profile), session.client_protocol_handler)
         factory, handler = self.reading
         self.reader = row_reader(factory, session.cluster._decoders, decoder, handler)
+
+    def _watch(self) -> Callable[[Any], None] | None:
+        """What starts it if its profile wants other hosts to be asked before the first has answered."""
+        policy = self.profile.speculative_execution_policy
+        wanted = self.profile.attempt_timeout is not None or type(policy) is not NoSpeculativeExecutionPolicy
+        return watch if self.is_idempotent and wanted else None
+
+    @property
+    def in_ring_order(self) -> bool:
+        """Whether it is to find the replicas in the order of the ring: Paxos rounds are better begun at the same one."""
+        return ConsistencyLevel.is_serial(self.consistency) or bool(self.statement.is_lwt())
 
     def _routing_keyspace(self) -> str | None:
         """Where token awareness looks the replicas up."""
@@ -260,6 +278,9 @@ class ResolvedPrepare(Resolved):
     """The PREPARE of a statement's text, whatever a retry changes."""
 
     __slots__ = ()
+
+    def _watch(self) -> None:
+        return None  # every node can do it at any time
 
     def _build(self, metadata_id: bytes | None, has_decoder: bool) -> RequestTemplate:
         version = self.options.version

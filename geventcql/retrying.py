@@ -6,7 +6,7 @@ Runs in the greenlet that owns the failed request.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventcql.errors import (
     ConnectionException,
@@ -20,12 +20,13 @@ from geventcql.errors import (
     WriteTimeoutErrorMessage,
 )
 from geventcql.policies import RetryPolicy
+from geventcql.policies.retry import Decision
 from geventcql.protocol.constants import WriteType
 
 if TYPE_CHECKING:
     from geventcql.resolve import Resolved
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Judgement", "Verdict", "judge"]
 
 
 class Verdict(Enum):
@@ -37,12 +38,22 @@ class Verdict(Enum):
     NEXT_HOST = RetryPolicy.RETRY_NEXT_HOST
 
 
+class Judgement(NamedTuple):
+    """What a retry policy says, as far as it is allowed."""
+
+    verdict: Verdict
+    consistency: int | None = None
+    """Of the next attempt; None: the same."""
+    pause: float = 0.0
+    """Seconds before the next attempt."""
+
+
 # Such an answer leaves open whether a write was applied; the others say that nothing was.
 AMBIGUOUS = (ServerError, TruncateError, ConnectionException)
 NODE_ERRORS = (OverloadedErrorMessage, IsBootstrappingErrorMessage, ServerError, TruncateError)
 
 
-def judge(error: Exception, resolved: Resolved, statement: Any, retries: int) -> tuple[Verdict, int | None]:
+def judge(error: Exception, resolved: Resolved, statement: Any, retries: int) -> Judgement:
     """Ask the retry policy.
 
     A statement that is not idempotent is not sent again after a failure that leaves open whether it was applied, except
@@ -51,13 +62,12 @@ def judge(error: Exception, resolved: Resolved, statement: Any, retries: int) ->
     :param error: the server's answer, or how the connection ended
     :param statement: as the policy gets it
     :param retries: how often the request has been sent again so far
-    :returns: the verdict, and the consistency level of the next attempt (None: the same)
     """
-    decision, consistency = _ask(error, resolved, statement, retries)
+    decision, consistency, *pause = _ask(error, resolved, statement, retries)
     verdict = Verdict(decision)
     if verdict in (Verdict.SAME_HOST, Verdict.NEXT_HOST) and not resolved.is_idempotent and _may_have_applied(error):
-        return Verdict.RETHROW, None
-    return verdict, consistency
+        return Judgement(Verdict.RETHROW)
+    return Judgement(verdict, consistency, (pause[0] or 0.0) if pause else 0.0)
 
 
 def _may_have_applied(error: Exception) -> bool:
@@ -66,10 +76,10 @@ def _may_have_applied(error: Exception) -> bool:
     return isinstance(error, AMBIGUOUS)
 
 
-def _ask(error: Exception, resolved: Resolved, statement: Any, retries: int) -> tuple[int, int | None]:
+def _ask(error: Exception, resolved: Resolved, statement: Any, retries: int) -> Decision:
     policy = resolved.retry_policy
     info: dict[str, Any] = error.info if isinstance(error, ErrorMessage) and isinstance(error.info, dict) else {}
-    answer: tuple[int, int | None]
+    answer: Decision
     if isinstance(error, ReadTimeoutErrorMessage):
         answer = policy.on_read_timeout(statement, retry_num=retries, **info)
     elif isinstance(error, WriteTimeoutErrorMessage):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from geventcql.cython.wire import Route
+from geventcql.cython.wire import Choice, Route
 from geventcql.net.pool import HostPool
-from geventcql.policies import HostDistance
+from geventcql.policies import HostDistance, TokenAwarePolicy
+from geventcql.protocol.constants import ConsistencyLevel
 
 if TYPE_CHECKING:
     from geventcql.execution import Execution
@@ -32,11 +33,12 @@ class Router:
         return self._registry.usable_pool(host, resolved.pool_keyspace)
 
     def route(self, resolved: Resolved) -> Route:
-        """Where the plans of a built-in policy begin for certain: at the only host that there is, or at the first local
-        replica as TokenAwarePolicy has it. Made once for all statements that it is the same for, as long as nothing changes.
+        """Where the plans of a built-in policy begin for certain: at the only host that there is, or at the local replicas as
+        TokenAwarePolicy has them. Made once for all statements that it is the same for, as long as nothing changes.
         """
         routes = self._registry.routes
-        key = (resolved.policy, resolved.pool_keyspace, resolved.token_aware and resolved.routing_keyspace)
+        in_ring_order = resolved.token_aware and resolved.in_ring_order
+        key = (resolved.policy, resolved.pool_keyspace, resolved.token_aware and resolved.routing_keyspace, in_ring_order)
         route = routes.get(key)
         if route is None:
             route = routes[key] = self._make_route(resolved)
@@ -51,14 +53,17 @@ class Router:
         if only is not None or not resolved.token_aware or keyspace is None or token_map is None or token_map.tokens is None:
             return Route(lambda position: only)
         policy: Any = resolved.policy  # a TokenAwarePolicy
-        distance = policy._child_policy.distance
+        in_ring_order = resolved.in_ring_order
         registry = self._registry  # a route outlives the Session that made it
 
-        def find(position: int) -> HostPool | None:
-            for host in token_map.replicas_at(keyspace, position):
-                if host.is_up and distance(host) == HostDistance.LOCAL:
-                    return registry.pool(host, pool_keyspace)
-            return None
+        def find(position: int) -> Choice | HostPool | None:
+            near = policy.near_replicas(token_map.replicas_at(keyspace, position), in_ring_order)
+            used = {host: pool for host in near if (pool := registry.pool(host, pool_keyspace)) is not None}
+            if in_ring_order or len(used) < 2 or not (policy.shuffle_replicas or policy.avoid_busy_replicas):
+                return next(iter(used.values()), None)
+            in_rack = sum(map(policy.in_local_rack, used))
+            spread = (in_rack or len(used)) if policy.shuffle_replicas else 1
+            return Choice(used.values(), spread, policy.avoid_busy_replicas)
 
         return Route(find, token_map.tokens)
 
@@ -67,4 +72,6 @@ class Router:
         if execution.only_host is not None:
             return iter((execution.only_host,))
         resolved = execution.resolved
+        if type(resolved.policy) is TokenAwarePolicy and ConsistencyLevel.is_serial(resolved.consistency):
+            return resolved.policy.make_serial_plan(resolved.working_keyspace, execution.statement)
         return iter(resolved.policy.make_query_plan(resolved.working_keyspace, execution.statement))

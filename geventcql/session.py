@@ -35,7 +35,7 @@ from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.protocol.responses import SchemaChange, SetKeyspace
 from geventcql.query import PreparedStatement, SimpleStatement
-from geventcql.resolve import Resolved, resolve, with_parameters
+from geventcql.resolve import Resolved, ResolvedPrepare, resolve, with_parameters
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.routing import Router
@@ -455,9 +455,9 @@ class Session(SessionSettings):
         elif isinstance(message, SetKeyspace) and execution.connection is not None:
             # Nobody may find a keyspace set that he did not ask for.
             self.cluster._replace_connection(execution.connection)
-        elif isinstance(execution.sink, ResponseFuture):
+        elif not isinstance(execution.resolved, ResolvedPrepare):
             raise DriverException(f"{execution.host} answered a request with {type(message).__name__}")
-        return Page.void() if isinstance(execution.sink, ResponseFuture) else message
+        return message if isinstance(execution.resolved, ResolvedPrepare) else Page.void()
 
     def _read_trace(self, trace_id: uuid.UUID, max_wait: float | None, query_cl: int | None) -> Any:
         return tracing.read_trace(

@@ -124,6 +124,10 @@ class SessionSettings:
     def _profile(self, name: Any) -> ExecutionProfile:
         profile = self.cluster.profile_manager.get(name)
         profile._users.add(self)
+        policy, profiles = profile.load_balancing_policy, self.cluster.profile_manager
+        if not profiles.is_populated(policy):  # of a profile that was never added, or set later
+            profiles.introduce(policy, self.cluster, self.cluster.metadata.all_hosts())
+            self.cluster._registry.open_pools(None)  # there may be hosts that only this one uses
         return profile
 
     def _is_default(self, profile: ExecutionProfile) -> bool:

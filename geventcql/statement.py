@@ -5,6 +5,7 @@ Layer: model. Plain objects without I/O, made in the caller's greenlet and read 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ from geventcql.protocol.constants import ConsistencyLevel
 if TYPE_CHECKING:
     from geventcql.policies.retry import RetryPolicy
 
-__all__ = ["FETCH_SIZE_UNSET", "SimpleStatement", "Statement", "level_name", "packed_key"]
+__all__ = ["FETCH_SIZE_UNSET", "SimpleStatement", "Statement", "is_conditional", "level_name", "packed_key"]
 
 FETCH_SIZE_UNSET: Final[Any] = object()
 """A statement with this `fetch_size` takes the Session's default page size; None there means no paging."""
@@ -105,6 +106,10 @@ class Statement:
     def serial_consistency_level(self) -> None:
         self._serial_consistency_level = None
 
+    def is_lwt(self) -> bool:
+        """Whether it is a conditional statement, a lightweight transaction (as in scylla-driver)."""
+        return False
+
 
 class SimpleStatement(Statement):
     """CQL text that is sent as it is; `%s` and `%(name)s` in it are filled in by the client from execute's parameters.
@@ -135,6 +140,10 @@ class SimpleStatement(Statement):
         """The CQL text."""
         return self._query_string
 
+    def is_lwt(self) -> bool:
+        """Whether its text is that of a conditional statement."""
+        return is_conditional(self.query_string)
+
     def __repr__(self) -> str:
         return f'<SimpleStatement query="{self.query_string}", consistency={level_name(self)}>'
 
@@ -151,3 +160,19 @@ def packed_key(key: bytes | Sequence[bytes] | None) -> bytes | None:
 def level_name(statement: Any) -> str:
     """The name of a statement's consistency level, for its repr."""
     return ConsistencyLevel.value_to_name.get(statement.consistency_level, "Not Set")
+
+
+# Strings, quoted names and comments, which are no words; or a word.
+_TOKENS = re.compile(
+    r"""'[^']*'|"[^"]*"|\$\$.*?\$\$|--[^\n]*|//[^\n]*|/\*.*?\*/|(\w+)""", re.DOTALL
+)  # fmt: skip
+_CONDITIONAL = frozenset(("insert", "update", "delete", "begin"))
+
+
+def is_conditional(text: str) -> bool:
+    """Whether CQL text is that of a conditional statement: an INSERT, UPDATE, DELETE or batch with an IF.
+
+    Servers do not tell (ScyllaDB has an extension for it); IF is a reserved word, so it stands for nothing else there.
+    """
+    words = (match[1].lower() for match in _TOKENS.finditer(text) if match[1])
+    return next(words, "") in _CONDITIONAL and "if" in words

@@ -337,3 +337,31 @@ def test_a_targeted_statement_is_still_that_statement(make: Any) -> None:
         assert targeted.routing_key == inner.routing_key
     else:
         assert targeted.bind([1]).payload == inner.bind([1]).payload
+
+
+@pytest.mark.parametrize(
+    ("text", "conditional"),
+    [
+        ("INSERT INTO t (k) VALUES (1) IF NOT EXISTS", True),
+        ("update t set v = ? where k = ? if v = ?", True),
+        ("DELETE FROM t WHERE k = 1 IF EXISTS;", True),
+        ("BEGIN BATCH INSERT INTO t (k) VALUES (1) IF NOT EXISTS APPLY BATCH", True),
+        ("/* if */ -- so\n UPDATE t SET v = 1 WHERE k = 1\nIF v = 0", True),
+        ("// a comment\nINSERT INTO t (k) VALUES ($$ ' $$) IF NOT EXISTS", True),
+        ("INSERT INTO t (k) VALUES ('what if')", False),
+        ("INSERT INTO t (k) VALUES ('it''s if')", False),
+        ("INSERT INTO t (k) VALUES ($$if$$)", False),
+        ('UPDATE "if" SET "a""if" = 1 WHERE k = 1 -- if', False),
+        ("UPDATE t SET iffy = 1, gif = 2 WHERE k = 1", False),
+        ("SELECT k FROM t WHERE k = 1", False),
+        ("CREATE TABLE IF NOT EXISTS t (k int PRIMARY KEY)", False),
+        ("", False),
+        ("'", False),
+    ],
+)
+def test_conditional_statements(text: str, conditional: bool) -> None:
+    prepared = PreparedStatement(None, b"id", None, text, None, 5, None, None)
+    assert SimpleStatement(text).is_lwt() is prepared.is_lwt() is prepared.bind(()).is_lwt() is conditional
+    assert BatchStatement().add("INSERT INTO t (k) VALUES (1)").add(text).is_lwt() is conditional
+    assert BatchStatement().add(prepared).is_lwt() is conditional
+    assert Statement().is_lwt() is BatchStatement().is_lwt() is False

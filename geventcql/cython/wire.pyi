@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -144,11 +144,22 @@ class Sender:
 
 def least_loaded(connections: list[_S]) -> _S | None: ...
 
+def is_busier(load: int, other: int) -> bool: ...
+def load_of(connections: list[_S]) -> int: ...
+
+class Choice:
+    pools: tuple[Any, ...]
+    spread: int
+    avoid_busy: bool
+    def __init__(self, pools: Iterable[Any], spread: int = 1, avoid_busy: bool = False) -> None: ...
+    def pick(self) -> Any: ...
+
 class Recipe:
     template: RequestTemplate
     reader: RowReader
     encoder: BindEncoder | None
     plain_policy: bool
+    watch: Callable[[Any], None] | None
 
 class TokenRing:
     size: int
@@ -189,6 +200,7 @@ class Request:
         self, session: Any, resolved: Any, values: bytes, timestamp: int, timeout: float | None, host: Any = None
     ) -> None: ...
     def start(self, sink: Any) -> None: ...
+    def begin(self, sink: Any) -> None: ...
     def try_plan(self) -> None: ...
     def abandon(self, error: BaseException) -> None: ...
     def try_pool(self, pool: Any) -> bool: ...

@@ -175,6 +175,82 @@ cpdef object least_loaded(list connections):
     return best
 
 
+cdef enum:
+    BUSY = 10
+
+
+cdef inline bint busier(int64_t load, int64_t other) noexcept:
+    return load >= BUSY and load > 2 * other
+
+
+def is_busier(int64_t load, int64_t other) -> bool:
+    """Whether a host with ``load`` requests in flight is so much busier than the one with ``other`` that it is to be avoided.
+
+    The driver counts its own requests only, and where all hosts are well their numbers go up and down without meaning.
+    """
+    return busier(load, other)
+
+
+cpdef int64_t load_of(list connections) except -1:
+    """The requests in flight on the least loaded of these :class:`Sender`; more than any has where all are suspect, full or
+    closed.
+    """
+    cdef int64_t load, least = 2 * MAX_STREAMS
+    cdef Sender sender
+    for item in connections:
+        sender = <Sender?> item
+        if sender.is_usable():
+            load = sender.table.in_flight + (MAX_STREAMS if sender.suspect else 0)
+            least = min(least, load)
+    return least
+
+
+cdef uint64_t drawn = <uint64_t> time_ns()
+
+
+cdef inline Py_ssize_t draw(Py_ssize_t n) noexcept:
+    """A number below ``n``, any as often as another (Knuth's MMIX generator)."""
+    global drawn
+    drawn = drawn * <uint64_t> 6364136223846793005 + <uint64_t> 1442695040888963407
+    return <Py_ssize_t> ((drawn >> 33) % <uint64_t> n)
+
+
+cdef class Choice:
+    """Pools of which any may come first, by how busy they are or by chance; all of them replicas of the same partitions.
+
+    :param pools: in order
+    :param spread: how many of the first ones share the load by chance; 1: the very first has it
+    :param avoid_busy: whether another one, drawn from all, may take the place of the one whose turn it is
+    """
+
+    cdef readonly tuple pools
+    cdef readonly Py_ssize_t spread
+    cdef readonly bint avoid_busy
+
+    def __init__(self, pools, Py_ssize_t spread=1, bint avoid_busy=False):
+        self.pools = tuple(pools)
+        if not 1 <= spread <= len(self.pools) or len(self.pools) < 2:
+            raise ValueError(f"no choice: {spread} of {self.pools}")
+        self.spread = spread
+        self.avoid_busy = avoid_busy
+
+    cpdef object pick(self):
+        """The pool to try first."""
+        cdef Py_ssize_t chosen = draw(self.spread) if self.spread > 1 else 0
+        cdef Py_ssize_t other
+        cdef int64_t load
+        cdef object pool = self.pools[chosen]
+        if not self.avoid_busy:
+            return pool
+        load = load_of(pool.connections)
+        if load < BUSY:
+            return pool
+        other = draw(len(self.pools) - 1)
+        if other >= chosen:
+            other += 1
+        return self.pools[other] if busier(load, load_of(self.pools[other].connections)) else pool
+
+
 cdef class Recipe:
     """What requests of one statement and profile have in common, as far as their bytes are concerned: the hot half of
     :class:`geventcql.resolve.Resolved`.
@@ -186,6 +262,8 @@ cdef class Recipe:
     """The :class:`~geventcql.cython.codecs.BindEncoder` of a prepared statement, else None."""
     cdef public bint plain_policy
     """Whether its policy is one of ours, whose plans begin where a :class:`Route` says."""
+    cdef public object watch
+    """``watch(request)`` starts requests that may have several attempts in flight at once; None: they have one at a time."""
     cdef Route route
 
 
@@ -232,7 +310,8 @@ cdef class TokenRing:
 cdef class Route:
     """Which pool requests of one kind try first. A snapshot, shared by all statements of that kind.
 
-    :param find: ``find(position)`` gives the pool of the replica for a position in the ring, or None; asked once for each
+    :param find: ``find(position)`` gives the pool of the replica for a position in the ring, a :class:`Choice` of several, or
+        None; asked once for each
     :param ring: None if the pool is the same for all requests: ``find(0)``
     """
 
@@ -262,7 +341,7 @@ cdef class Route:
         pool = self.pools[position]
         if pool is UNKNOWN:
             pool = self.pools[position] = self.find(position)
-        return pool
+        return (<Choice> pool).pick() if type(pool) is Choice else pool
 
 
 cdef class Request:
@@ -285,9 +364,9 @@ cdef class Request:
     cdef readonly int64_t timestamp
     cdef readonly object timeout
     cdef readonly object only_host
-    cdef readonly double started
+    cdef public double started
     """Monotonic seconds."""
-    cdef readonly double deadline
+    cdef public double deadline
     """Monotonic seconds; inf without a limit."""
     cdef public object sink
     """What the end is told to: ``finish(page)`` or ``fail(error)``; None before the start and after the end."""
@@ -318,6 +397,17 @@ cdef class Request:
         :param sink: what the end is told to
         :raises Busy: too many requests are waiting for room already
         """
+        if self.resolved.watch is None or self.only_host is not None:
+            self._begin(sink)
+        else:
+            self.sink = sink
+            self.resolved.watch(self)
+
+    def begin(self, sink) -> None:
+        """As :meth:`start`, whether it is to be watched or not."""
+        self._begin(sink)
+
+    cdef int _begin(self, sink) except -1:
         cdef Recipe resolved = self.resolved
         cdef Route route
         cdef object pool = None
@@ -333,6 +423,7 @@ cdef class Request:
         except BaseException as error:
             self.abandon(error)
             raise
+        return 0
 
     def try_plan(self) -> None:
         """Go by the policy's plan: send to the next host that has room, wait for room, or end."""

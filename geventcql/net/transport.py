@@ -24,6 +24,8 @@ __all__ = ["Resolver", "Transport", "is_numeric", "open_transport", "resolve"]
 
 # After this long without an acknowledgement of sent data the kernel gives the peer up; milliseconds.
 TCP_USER_TIMEOUT_MS = 30_000
+RESOLVE_TIMEOUT = 10.0
+"""Seconds for a question about a name or an address, asked for a policy."""
 WOULD_BLOCK = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR))
 
 Address = tuple[Any, ...]
@@ -59,9 +61,18 @@ class Resolver:
     def addresses(self, host: str) -> list[str]:
         """The numeric addresses of a host; waits.
 
-        :raises OSError: the name is not known
+        :raises OSError: the name is not known, or its server has not answered within :data:`RESOLVE_TIMEOUT`
         """
-        return [str(address[0]) for _, address in resolve(host, 0)]
+        with gevent.Timeout(RESOLVE_TIMEOUT, TimeoutError(f"no answer within {RESOLVE_TIMEOUT} s to who {host} is")):
+            return [str(address[0]) for _, address in resolve(host, 0)]
+
+    def name(self, address: str) -> str:
+        """The fully qualified name of a numeric address, or the address itself if it has none; waits.
+
+        :raises OSError: no answer within :data:`RESOLVE_TIMEOUT`
+        """
+        with gevent.Timeout(RESOLVE_TIMEOUT, TimeoutError(f"no answer within {RESOLVE_TIMEOUT} s to the name of {address}")):
+            return str(socket.getfqdn(address))
 
 
 class Transport:

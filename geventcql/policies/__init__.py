@@ -6,17 +6,12 @@ Layer: model. Each family has a module of its own.
 from geventcql.policies.conviction import ConvictionPolicy, SimpleConvictionPolicy
 from geventcql.policies.load_balancing import (
     DCAwareRoundRobinPolicy,
-    DefaultLoadBalancingPolicy,
-    DSELoadBalancingPolicy,
     HostDistance,
-    HostFilterPolicy,
     HostStateListener,
     LoadBalancingPolicy,
+    RackAwareRoundRobinPolicy,
     RoundRobinPolicy,
-    TokenAwarePolicy,
     WhiteListRoundRobinPolicy,
-    WrapperPolicy,
-    default_lbp_factory,
 )
 from geventcql.policies.reconnection import (
     ConstantReconnectionPolicy,
@@ -25,6 +20,7 @@ from geventcql.policies.reconnection import (
 )
 from geventcql.policies.retry import (
     DowngradingConsistencyRetryPolicy,
+    ExponentialBackoffRetryPolicy,
     FallthroughRetryPolicy,
     NeverRetryPolicy,
     RetryPolicy,
@@ -33,10 +29,19 @@ from geventcql.policies.speculative import (
     ConstantSpeculativeExecutionPolicy,
     NoSpeculativeExecutionPlan,
     NoSpeculativeExecutionPolicy,
+    PercentileSpeculativeExecutionPolicy,
     SpeculativeExecutionPlan,
     SpeculativeExecutionPolicy,
 )
 from geventcql.policies.translation import AddressTranslator, EC2MultiRegionTranslator, IdentityTranslator, Resolver
+from geventcql.policies.wrappers import (
+    DefaultLoadBalancingPolicy,
+    DSELoadBalancingPolicy,
+    HostFilterPolicy,
+    TokenAwarePolicy,
+    WrapperPolicy,
+    default_lbp_factory,
+)
 from geventcql.protocol.constants import WriteType
 
 __all__ = [
@@ -49,6 +54,7 @@ __all__ = [
     "DefaultLoadBalancingPolicy",
     "DowngradingConsistencyRetryPolicy",
     "EC2MultiRegionTranslator",
+    "ExponentialBackoffRetryPolicy",
     "ExponentialReconnectionPolicy",
     "FallthroughRetryPolicy",
     "HostDistance",
@@ -59,6 +65,8 @@ __all__ = [
     "NeverRetryPolicy",
     "NoSpeculativeExecutionPlan",
     "NoSpeculativeExecutionPolicy",
+    "PercentileSpeculativeExecutionPolicy",
+    "RackAwareRoundRobinPolicy",
     "ReconnectionPolicy",
     "Resolver",
     "RetryPolicy",

@@ -9,29 +9,22 @@ from __future__ import annotations
 
 import logging
 import random
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geventcql.host import EndPoint, Host
-    from geventcql.metadata.cluster import Metadata
 
 __all__ = [
     "DCAwareRoundRobinPolicy",
-    "DSELoadBalancingPolicy",
-    "DefaultLoadBalancingPolicy",
     "HostDistance",
-    "HostFilterPolicy",
     "HostStateListener",
     "LoadBalancingPolicy",
+    "RackAwareRoundRobinPolicy",
     "RoundRobinPolicy",
-    "TokenAwarePolicy",
     "WhiteListRoundRobinPolicy",
-    "WrapperPolicy",
-    "default_lbp_factory",
 ]
 
 log = logging.getLogger(__name__)
@@ -88,6 +81,13 @@ class LoadBalancingPolicy(HostStateListener):
 
     def check_supported(self) -> None:
         """Called when the Cluster's metadata is there; raises if the policy cannot work with this cluster."""
+
+    def in_local_rack(self, host: Host) -> bool:
+        """Whether a LOCAL host is to come before other LOCAL ones; False for policies that know nothing of racks.
+
+        A distance of its own, as in scylla-driver, would not pass for LOCAL with code written for cassandra-driver.
+        """
+        return False
 
 
 class RoundRobinPolicy(LoadBalancingPolicy):
@@ -171,15 +171,18 @@ class DCAwareRoundRobinPolicy(LoadBalancingPolicy):
     def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
         """The live local hosts, each plan beginning one further on, then the remote ones."""
         self._position += 1
-        local = self._dc_live_hosts.get(self.local_dc, ())
-        if local:
-            start = self._position % len(local)
-            yield from local[start:]
-            yield from local[:start]
+        yield from self._local_plan()
         if self.used_hosts_per_remote_dc:
             for dc, hosts in tuple(self._dc_live_hosts.items()):
                 if dc != self.local_dc:
                     yield from hosts[: self.used_hosts_per_remote_dc]
+
+    def _local_plan(self) -> Iterator[Host]:
+        return self._in_turn(self._dc_live_hosts.get(self.local_dc, ()))
+
+    def _in_turn(self, hosts: tuple[Host, ...]) -> Iterator[Host]:
+        start = self._position % len(hosts) if hosts else 0
+        return iter(hosts[start:] + hosts[:start])
 
     def on_up(self, host: Host) -> None:
         """Uses the host, in the data centre that it reports now."""
@@ -220,159 +223,29 @@ class DCAwareRoundRobinPolicy(LoadBalancingPolicy):
         self._dc_live_hosts = {dc: hosts for dc, hosts in without.items() if hosts}
 
 
-class WrapperPolicy(LoadBalancingPolicy):
-    """Does what its child policy does: a base for policies that change one thing
-    (`cassandra.policies.WrapperPolicy`).
+class RackAwareRoundRobinPolicy(DCAwareRoundRobinPolicy):
+    """The hosts of the local rack in turn, then the others of the local data centre in turn, then some of each other one
+    (scylla-driver's policy of this name).
+
+    `local_dc` and `local_rack` are the names of the client's own; `used_hosts_per_remote_dc` as in
+    DCAwareRoundRobinPolicy. The hosts of the whole local data centre are LOCAL. ValueError for an empty name: which rack
+    the client is in cannot be told from its contact points.
     """
 
-    def __init__(self, child_policy: LoadBalancingPolicy) -> None:
-        self._child_policy = child_policy
+    def __init__(self, local_dc: str, local_rack: str, used_hosts_per_remote_dc: int = 0) -> None:
+        if not local_dc or not local_rack:
+            raise ValueError("RackAwareRoundRobinPolicy needs the names of the client's data centre and rack")
+        super().__init__(local_dc, used_hosts_per_remote_dc)
+        self.local_rack = local_rack
 
-    def populate(self, cluster: Any, hosts: Sequence[Host]) -> None:
-        """The child's."""
-        self._child_policy.populate(cluster, hosts)
+    def in_local_rack(self, host: Host) -> bool:
+        """Whether it is in the local rack of the local data centre."""
+        return host.rack == self.local_rack and self._dc(host) == self.local_dc
 
-    def distance(self, host: Host) -> int:
-        """The child's."""
-        return self._child_policy.distance(host)
-
-    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterable[Host]:
-        """The child's."""
-        return self._child_policy.make_query_plan(working_keyspace, query)
-
-    def check_supported(self) -> None:
-        """The child's."""
-        self._child_policy.check_supported()
-
-    def on_up(self, host: Host) -> None:
-        """Tells the child."""
-        self._child_policy.on_up(host)
-
-    def on_down(self, host: Host) -> None:
-        """Tells the child."""
-        self._child_policy.on_down(host)
-
-    def on_add(self, host: Host) -> None:
-        """Tells the child."""
-        self._child_policy.on_add(host)
-
-    def on_remove(self, host: Host) -> None:
-        """Tells the child."""
-        self._child_policy.on_remove(host)
-
-
-class TokenAwarePolicy(WrapperPolicy):
-    """First the replicas of the statement's partition that are up and LOCAL to the child policy, then the child's plan
-    (`cassandra.policies.TokenAwarePolicy`).
-
-    `shuffle_replicas` puts the replicas in random order, which spreads the load of a hot partition but uses the nodes'
-    caches less well. A statement without routing key or keyspace gets the child's plan.
-    """
-
-    _cluster_metadata: Metadata
-
-    def __init__(self, child_policy: LoadBalancingPolicy, shuffle_replicas: bool = False) -> None:
-        super().__init__(child_policy)
-        self.shuffle_replicas = shuffle_replicas
-
-    def populate(self, cluster: Any, hosts: Sequence[Host]) -> None:
-        """Remembers the Cluster's metadata, where the replicas come from."""
-        self._cluster_metadata = cluster.metadata
-        super().populate(cluster, hosts)
-
-    def check_supported(self) -> None:
-        """RuntimeError if the tokens of the cluster's partitioner cannot be computed."""
-        if not self._cluster_metadata.can_support_partitioner():
-            raise RuntimeError(f"TokenAwarePolicy does not know the partitioner {self._cluster_metadata.partitioner}")
-        super().check_supported()
-
-    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
-        """The local replicas, then all hosts of the child's plan that have not been among them."""
-        child = self._child_policy
-        keyspace = working_keyspace
-        replicas: Sequence[Host] = ()
-        if query is not None:
-            keyspace = query.keyspace or working_keyspace
-            key = query.routing_key
-            if key is not None and keyspace is not None:
-                replicas = self._cluster_metadata.get_replicas(keyspace, key)
-        if self.shuffle_replicas:
-            replicas = random.sample(replicas, len(replicas))
-        used = []
-        for host in replicas:
-            if host.is_up and child.distance(host) == HostDistance.LOCAL:
-                used.append(host)
-                yield host
-        for host in child.make_query_plan(keyspace, query):
-            if host not in used:
-                yield host
-
-
-class DefaultLoadBalancingPolicy(WrapperPolicy):
-    """The host that the statement names as its `target_host`, if it is up, then the child's plan
-    (`cassandra.policies.DefaultLoadBalancingPolicy`; see HostTargetingStatement).
-    """
-
-    _cluster_metadata: Metadata
-
-    def populate(self, cluster: Any, hosts: Sequence[Host]) -> None:
-        """Remembers the Cluster's metadata, where the host is looked up."""
-        self._cluster_metadata = cluster.metadata
-        super().populate(cluster, hosts)
-
-    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
-        """The target if there is one, then the rest of the child's plan."""
-        keyspace = working_keyspace
-        target = None
-        if query is not None:
-            keyspace = query.keyspace or working_keyspace
-            address = getattr(query, "target_host", None)
-            target = None if address is None else self._cluster_metadata.get_host(address)
-        if target is not None and target.is_up:
-            yield target
-        else:
-            target = None
-        for host in self._child_policy.make_query_plan(keyspace, query):
-            if target is None or host != target:
-                yield host
-
-
-class DSELoadBalancingPolicy(DefaultLoadBalancingPolicy):
-    """The old name of DefaultLoadBalancingPolicy; deprecated, as in cassandra-driver."""
-
-    def __init__(self, child_policy: LoadBalancingPolicy) -> None:
-        warnings.warn(
-            "DSELoadBalancingPolicy is deprecated: use DefaultLoadBalancingPolicy", DeprecationWarning, stacklevel=2
-        )
-        super().__init__(child_policy)
-
-
-class HostFilterPolicy(WrapperPolicy):
-    """The child policy, without the hosts that `predicate(host)` is false for: those are IGNORED
-    (`cassandra.policies.HostFilterPolicy`).
-
-    Filtering takes hosts out of the child's order as it is: of a round robin over three hosts, one of them filtered
-    out, its successor gets its turns too.
-    """
-
-    def __init__(self, child_policy: LoadBalancingPolicy, predicate: Callable[[Host], bool]) -> None:
-        super().__init__(child_policy)
-        self._predicate = predicate
-
-    @property
-    def predicate(self) -> Callable[[Host], bool]:
-        """The predicate as given."""
-        return self._predicate
-
-    def distance(self, host: Host) -> int:
-        """The child's distance for hosts that pass, IGNORED for others."""
-        return self._child_policy.distance(host) if self.predicate(host) else HostDistance.IGNORED
-
-    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
-        """What passes of the child's plan."""
-        for host in self._child_policy.make_query_plan(working_keyspace, query):
-            if self.predicate(host):
-                yield host
+    def _local_plan(self) -> Iterator[Host]:
+        local = self._dc_live_hosts.get(self.local_dc, ())
+        yield from self._in_turn(tuple(host for host in local if host.rack == self.local_rack))
+        yield from self._in_turn(tuple(host for host in local if host.rack != self.local_rack))
 
 
 class WhiteListRoundRobinPolicy(RoundRobinPolicy):
@@ -409,11 +282,6 @@ class WhiteListRoundRobinPolicy(RoundRobinPolicy):
         """Uses the host if it is allowed."""
         if self._allows(host):
             super().on_add(host)
-
-
-def default_lbp_factory() -> LoadBalancingPolicy:
-    """What a Cluster uses unless told otherwise: replicas first, in the data centre of the contact points."""
-    return TokenAwarePolicy(DCAwareRoundRobinPolicy())
 
 
 def _is_numeric(address: str) -> bool:

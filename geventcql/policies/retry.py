@@ -1,19 +1,27 @@
 """Retry policies: what to do about a request that a server or a connection failed.
 
 Layer: model. Asked in the greenlet that owns the failed request. Each method returns (decision, consistency level): the
-decision is one of RETRY, RETHROW, IGNORE and RETRY_NEXT_HOST, the level that of the next attempt, None for the same.
+decision is one of RETRY, RETHROW, IGNORE and RETRY_NEXT_HOST, the level that of the next attempt, None for the same. A third
+item, as in scylla-driver, is how long to wait before the next attempt, in seconds, None for not at all.
 """
 
 from __future__ import annotations
 
+import random
 import warnings
 from typing import Any
 
 from geventcql.protocol.constants import ConsistencyLevel, WriteType
 
-__all__ = ["DowngradingConsistencyRetryPolicy", "FallthroughRetryPolicy", "NeverRetryPolicy", "RetryPolicy"]
+__all__ = [
+    "DowngradingConsistencyRetryPolicy",
+    "ExponentialBackoffRetryPolicy",
+    "FallthroughRetryPolicy",
+    "NeverRetryPolicy",
+    "RetryPolicy",
+]
 
-Decision = tuple[int, "int | None"]
+Decision = tuple[int, "int | None"] | tuple[int, "int | None", "float | None"]
 
 
 class RetryPolicy:
@@ -118,6 +126,65 @@ class NeverRetryPolicy(RetryPolicy):
     def on_unavailable(self, *args: Any, **kwargs: Any) -> Decision:
         """RETHROW."""
         return self.RETHROW, None
+
+
+class ExponentialBackoffRetryPolicy(RetryPolicy):
+    """As RetryPolicy, but up to `max_num_retries` times, and after a pause that doubles each time (scylla-driver's policy of
+    this name).
+
+    The pauses are `min_interval` seconds at first and at most `max_interval`, each half a `min_interval` shorter or longer
+    by chance. While it waits a request holds no connection and no greenlet but its own, and its timeout runs; where the
+    timeout comes before the end of the pause, the error goes to the application at once. ValueError for negative intervals,
+    or a maximum below the minimum.
+    """
+
+    def __init__(self, max_num_retries: float, min_interval: float = 0.1, max_interval: float = 10.0) -> None:
+        if min_interval < 0 or max_interval < min_interval:
+            raise ValueError(f"intervals must be 0 or more, the maximum not below the minimum: {min_interval}, {max_interval}")
+        self.max_num_retries = max_num_retries
+        self.min_interval = min_interval
+        self.max_interval = max_interval
+
+    def _again(self, decision: int, consistency: int | None, retry_num: int, useful: bool = True) -> Decision:
+        if retry_num >= self.max_num_retries or not useful:
+            return self.RETHROW, None, None
+        pause = min(self.max_interval, self.min_interval * 2.0**retry_num)
+        return decision, consistency, pause + random.uniform(-0.5, 0.5) * self.min_interval
+
+    def on_read_timeout(
+        self,
+        query: Any,
+        consistency: int,
+        required_responses: int,
+        received_responses: int,
+        data_retrieved: bool,
+        retry_num: int,
+    ) -> Decision:
+        """Retries if enough replicas answered but not the one that was asked for the data."""
+        useful = received_responses >= required_responses and not data_retrieved
+        return self._again(self.RETRY, consistency, retry_num, useful)
+
+    def on_write_timeout(
+        self,
+        query: Any,
+        consistency: int,
+        write_type: int,
+        required_responses: int,
+        received_responses: int,
+        retry_num: int,
+    ) -> Decision:
+        """Retries if only the batch log was to be written."""
+        return self._again(self.RETRY, consistency, retry_num, write_type == WriteType.BATCH_LOG)
+
+    def on_unavailable(
+        self, query: Any, consistency: int, required_replicas: int, alive_replicas: int, retry_num: int
+    ) -> Decision:
+        """Asks the next host."""
+        return self._again(self.RETRY_NEXT_HOST, None, retry_num)
+
+    def on_request_error(self, query: Any, consistency: int, error: BaseException, retry_num: int) -> Decision:
+        """Asks the next host."""
+        return self._again(self.RETRY_NEXT_HOST, None, retry_num)
 
 
 class DowngradingConsistencyRetryPolicy(RetryPolicy):

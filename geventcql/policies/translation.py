@@ -6,10 +6,13 @@ that is handed in, since this layer opens no sockets.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 __all__ = ["AddressTranslator", "EC2MultiRegionTranslator", "IdentityTranslator", "Resolver"]
+
+log = logging.getLogger(__name__)
 
 
 class Resolver(Protocol):
@@ -49,8 +52,14 @@ class EC2MultiRegionTranslator(AddressTranslator):
         self.resolver = resolver
 
     def translate(self, addr: str) -> str:
-        """The first address, of the same family as `addr`, that the name of `addr` resolves to; else `addr`."""
+        """The first address, of the same family as `addr`, that the name of `addr` resolves to; else `addr`, with a warning
+        if the name does not resolve: one node's name must not hide all nodes.
+        """
         if self.resolver is None:
             raise RuntimeError("EC2MultiRegionTranslator has no resolver: it works as a Cluster's address_translator")
-        found = self.resolver.addresses(self.resolver.name(addr))
+        try:
+            found = self.resolver.addresses(self.resolver.name(addr))
+        except OSError as error:
+            log.warning("The name of the node at %s does not resolve, the address is used as it is: %s", addr, error)
+            return addr
         return next((other for other in found if (":" in other) == (":" in addr)), addr)

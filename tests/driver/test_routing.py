@@ -102,7 +102,8 @@ def test_replicas_in_any_order(three: FakeCluster) -> None:
         for key in range(10):
             replicas = cluster.metadata.get_replicas("ks", key.to_bytes(4, "big"))
             assert len(replicas) == 2 and replicas[0].address == owner(three, key).host
-            seen = Counter(session.execute_async(prepared, (key,)).attempted_hosts[0].address for _ in range(40))
+            asked = [session.execute(prepared, (key,)).response_future.attempted_hosts[0] for _ in range(40)]
+            seen = Counter(host.address for host in asked)
             assert set(seen) <= {host.address for host in replicas}
             assert min(seen[host.address] for host in replicas) >= 5
 
@@ -193,6 +194,47 @@ def test_profiles(three: FakeCluster) -> None:
         profiles["one"].consistency_level = 1
         session.execute(TEXT, execution_profile="one")
         assert three[2].queries[-1].consistency == 1
+
+
+def test_a_profile_that_was_not_added(three: FakeCluster) -> None:
+    """Its policy learns of the hosts when it is first used, and hosts that only it uses are connected to."""
+    heard: list[str] = []
+
+    class Listening(WhiteListRoundRobinPolicy):
+        def on_down(self, host: Any) -> None:
+            heard.append(host.address)
+            super().on_down(host)
+
+    with cluster_of(three, load_balancing_policy=WhiteListRoundRobinPolicy([three[0].host])) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        assert {connection.endpoint.address for connection in pooled(session)} == {three[0].host}
+        mine = ExecutionProfile(Listening([three[1].host, three[2].host]), row_factory=dict_factory)
+        assert session.execute(TEXT, execution_profile=mine).one() == {"v": 1}
+        eventually(lambda: len(pooled(session)) == 3)
+        for _ in range(3):
+            session.execute(TEXT, execution_profile=mine)
+        before = asked(three, TEXT)
+        assert before[0] == 0 and min(before[1:]) >= 1
+        three[2].stop()
+        eventually(lambda: heard == [three[2].host])
+        session.execute(session.prepare(BY_KEY), (1,), execution_profile=mine)
+        assert three[1].count(BY_KEY) == 1
+        profile = session.get_execution_profile(EXEC_PROFILE_DEFAULT)
+        profile.load_balancing_policy = WhiteListRoundRobinPolicy([three[1].host])
+        session.execute(TEXT)
+        assert asked(three, TEXT) == [0, before[1] + 1, before[2]]
+
+
+def test_a_profile_with_a_policy_that_cannot_be_populated(three: FakeCluster) -> None:
+    class Broken(RoundRobinPolicy):
+        def populate(self, cluster: Any, hosts: Any) -> None:
+            raise ZeroDivisionError("mine")
+
+    with cluster_of(three) as cluster:
+        session = cluster.connect()
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            session.execute(TEXT, execution_profile=ExecutionProfile(Broken()))
+        assert session.execute(TEXT).one().v == 1
 
 
 def test_hosts_that_no_policy_uses_get_no_connection(three: FakeCluster) -> None:

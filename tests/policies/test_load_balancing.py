@@ -16,7 +16,8 @@ from geventcql import policies
 from geventcql.host import DefaultEndPoint, Host
 from geventcql.metadata import KeyspaceMetadata, Metadata, Murmur3Token
 from geventcql.policies import HostDistance, LoadBalancingPolicy
-from geventcql.query import HostTargetingStatement, SimpleStatement
+from geventcql.protocol.constants import ConsistencyLevel
+from geventcql.query import BatchStatement, HostTargetingStatement, SimpleStatement
 
 
 def make_host(number: int, dc: str | None = "dc1", rack: str = "r1", up: bool | None = True) -> Host:
@@ -145,6 +146,41 @@ def test_a_host_that_changes_dc_is_not_kept_in_the_old_one() -> None:
     assert list(policy.make_query_plan()) == [hosts[0]]
 
 
+# -- racks
+
+
+def test_rack_aware_plans() -> None:
+    mine = [make_host(number, "near", "r1") for number in (1, 2)]
+    others = [make_host(number, "near", "r2") for number in (3, 4, 5)]
+    far = [make_host(number, "far", "r1") for number in (6, 7)]
+    policy = populated(policies.RackAwareRoundRobinPolicy("near", "r1", 1), [*far, *others, *mine])
+    plans = [list(policy.make_query_plan()) for _ in range(12)]
+    assert all(set(plan[:2]) == set(mine) and set(plan[2:5]) == set(others) and plan[5:] == far[:1] for plan in plans)
+    assert Counter(plan[0] for plan in plans) == dict.fromkeys(mine, 6)
+    assert Counter(plan[2] for plan in plans) == dict.fromkeys(others, 4)
+    everyone = [*mine, *others, *far]
+    assert [policy.distance(host) for host in everyone] == [0, 0, 0, 0, 0, 1, -1]
+    assert [policy.in_local_rack(host) for host in everyone] == [True, True] + [False] * 5
+    policy.on_down(mine[0])
+    policy.on_down(mine[1])
+    assert set(list(policy.make_query_plan())[:3]) == set(others)
+    others[0].set_location_info("near", "r1")
+    assert next(iter(policy.make_query_plan())) is others[0]
+
+
+def test_a_rack_without_a_name() -> None:
+    for arguments in (("", "r1"), ("near", "")):
+        with pytest.raises(ValueError, match="needs the names"):
+            policies.RackAwareRoundRobinPolicy(*arguments)
+
+
+def test_policies_that_know_no_racks_prefer_none() -> None:
+    host = make_host(1)
+    assert not policies.RoundRobinPolicy().in_local_rack(host)
+    rack = populated(policies.RackAwareRoundRobinPolicy("dc1", "r1"), [host])
+    assert policies.HostFilterPolicy(rack, lambda host: True).in_local_rack(host)
+
+
 # -- token awareness
 
 HOSTS = [make_host(number, "near" if number < 5 else "far", f"r{number % 2}") for number in range(1, 8)]
@@ -206,6 +242,62 @@ def test_shuffling_spreads_replicas_and_leaves_the_metadata_alone() -> None:
     firsts = Counter(next(iter(policy.make_query_plan(None, statement))) for _ in range(300))
     assert set(firsts) == set(replicas) and min(firsts.values()) > 50
     assert metadata.get_replicas("ks", b"k") == replicas
+
+
+def in_ring(number: int, racks: str = "abcd") -> tuple[Any, list[Host], SimpleStatement]:
+    """A cluster of `number` replicas of everything, in the order of the ring for the statement's key."""
+    hosts = [make_host(n, "near", racks[n - 1]) for n in range(1, number + 1)]
+    cluster = make_cluster(hosts, factor=str(number))
+    statement = SimpleStatement("SELECT q", routing_key=b"k", keyspace="ks")
+    return cluster, cluster.metadata.get_replicas("ks", b"k"), statement
+
+
+def test_replicas_of_the_local_rack_come_first() -> None:
+    cluster, ring, statement = in_ring(4)
+    mine = ring[2]
+    policy = policies.TokenAwarePolicy(policies.RackAwareRoundRobinPolicy("near", mine.rack or ""))
+    policy.populate(cluster, ring)
+    assert list(policy.make_query_plan(None, statement)) == [mine, ring[0], ring[1], ring[3]]
+    policy.shuffle_replicas = True
+    plans = [tuple(policy.make_query_plan(None, statement)) for _ in range(100)]
+    assert {plan[0] for plan in plans} == {mine} and {plan[1] for plan in plans} == set(ring) - {mine}
+
+
+@pytest.mark.parametrize("how", ["conditional", "serial", "of the profile", "a batch"])
+def test_paxos_finds_the_replicas_in_ring_order(how: str) -> None:
+    cluster, ring, statement = in_ring(4)
+    child = policies.RackAwareRoundRobinPolicy("near", ring[2].rack or "")
+    policy = policies.TokenAwarePolicy(child, shuffle_replicas=True)
+    cluster.load_of = lambda host: 100 if host is ring[0] else 0
+    policy.populate(cluster, ring)
+    query: Any = statement
+    if how == "conditional":
+        query = SimpleStatement("UPDATE t SET v = 1 WHERE k = 1 IF v = 0", routing_key=b"k", keyspace="ks")
+    elif how == "serial":
+        query.consistency_level = ConsistencyLevel.LOCAL_SERIAL
+    elif how == "a batch":
+        query = BatchStatement().add(SimpleStatement("DELETE FROM t WHERE k = 1 IF EXISTS", routing_key=b"k", keyspace="ks"))
+    plan = policy.make_serial_plan if how == "of the profile" else policy.make_query_plan
+    for _ in range(20):
+        assert list(plan(None, query))[:4] == ring
+
+
+def test_busy_replicas_are_avoided() -> None:
+    cluster, ring, statement = in_ring(3)
+    loads = dict.fromkeys(ring, 0)
+    cluster.load_of = loads.__getitem__
+    policy = policies.TokenAwarePolicy(policies.RoundRobinPolicy())
+    policy.populate(cluster, ring)
+    for load, other, expected in ((9, 0, {0}), (10, 0, {1, 2}), (30, 15, {0}), (31, 15, {1, 2})):
+        loads.update({ring[0]: load, ring[1]: other, ring[2]: other})
+        plans = [list(policy.make_query_plan(None, statement)) for _ in range(60)]
+        assert {ring.index(plan[0]) for plan in plans} == expected
+        assert all(set(plan) == set(ring) and len(plan) == 3 for plan in plans)
+    policy.avoid_busy_replicas = False
+    assert next(iter(policy.make_query_plan(None, statement))) is ring[0]
+    plain = policies.TokenAwarePolicy(policies.RoundRobinPolicy())
+    plain.populate(SimpleNamespace(metadata=cluster.metadata), ring)  # a Cluster that an application's test has made up
+    assert next(iter(plain.make_query_plan(None, statement))) is ring[0]
 
 
 def test_requests_without_statement_get_the_childs_plan() -> None:

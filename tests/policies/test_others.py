@@ -67,6 +67,34 @@ def test_downgrading_is_deprecated() -> None:
         policies.DowngradingConsistencyRetryPolicy()
 
 
+def test_exponential_backoff_is_the_default_policy_more_often() -> None:
+    policy = policies.ExponentialBackoffRetryPolicy(5)
+    assert (policy.min_interval, policy.max_interval) == (0.1, 10.0)
+    default = policies.RetryPolicy()
+    for retries, required, received, data in itertools.product(range(7), (1, 2), (0, 1, 2), (True, False)):
+        for write_type in WriteType.value_to_name:
+            for method, call in (
+                ("on_read_timeout", (None, 6, required, received, data)),
+                ("on_write_timeout", (None, 6, write_type, required, received)),
+                ("on_unavailable", (None, 6, required, received)),
+                ("on_request_error", (None, 6, OSError())),
+            ):
+                first = getattr(default, method)(*call, 0)
+                decision, level, pause = getattr(policy, method)(*call, retries)
+                assert (decision, level) == (first if retries < 5 else (policy.RETHROW, None))
+                assert (pause is None) == (decision == policy.RETHROW)
+
+
+def test_pauses_double_up_to_a_maximum() -> None:
+    policy = policies.ExponentialBackoffRetryPolicy(max_num_retries=float("inf"), min_interval=0.2, max_interval=2.0)
+    for retries, pause in enumerate([0.2, 0.4, 0.8, 1.6, 2.0, 2.0, *[2.0] * 100]):
+        given = [policy.on_request_error(None, 1, OSError(), retries)[2] for _ in range(40)]
+        assert all(abs(seconds - pause) <= 0.1 for seconds in given) and len(set(given)) > 20
+    for intervals in ((-1, 1), (2, 1)):
+        with pytest.raises(ValueError, match="intervals"):
+            policies.ExponentialBackoffRetryPolicy(1, *intervals)
+
+
 # -- reconnection
 
 

@@ -1,0 +1,176 @@
+"""Retries with pauses, how often at most, and only of what may be repeated."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from geventcql.errors import ConnectionShutdown, NoHostAvailable, OperationTimedOut, ServerError
+from geventcql.execution import MAX_ATTEMPTS
+from geventcql.policies import ExponentialBackoffRetryPolicy, RetryPolicy, RoundRobinPolicy
+from geventcql.query import SimpleStatement
+from geventcql.session import Session
+from tests.driver.support import cluster_of, eventually, settled
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows, in_turn
+
+TEXT = "SELECT v FROM t"
+GOOD = Rows([("v", "int")], [(1,)])
+OVERLOADED = Error(ErrorCode.OVERLOADED)
+
+
+@pytest.fixture
+def three() -> Iterator[FakeCluster]:
+    with FakeCluster(3) as nodes:
+        nodes.on(TEXT, GOOD)
+        yield nodes
+
+
+@pytest.fixture
+def on_three(three: FakeCluster) -> Iterator[Session]:
+    with cluster_of(three, load_balancing_policy=RoundRobinPolicy()) as cluster:
+        yield cluster.connect(wait_for_all_pools=True)
+
+
+def statement(policy: RetryPolicy, idempotent: bool = True) -> SimpleStatement:
+    return SimpleStatement(TEXT, retry_policy=policy, is_idempotent=idempotent)
+
+
+def backoff(times: float = 8, least: float = 0.02, most: float = 0.04) -> ExponentialBackoffRetryPolicy:
+    return ExponentialBackoffRetryPolicy(times, least, most)
+
+
+def test_a_node_that_recovers_while_the_request_waits(session: Session, node: FakeNode) -> None:
+    """The only host is asked again, although it has answered: after a pause that makes sense."""
+    node.on(TEXT, in_turn(OVERLOADED, OVERLOADED, OVERLOADED, GOOD))
+    started = time.monotonic()
+    future = session.execute_async(statement(backoff()))
+    assert future.result().one().v == 1
+    assert time.monotonic() - started >= 0.02 + 0.04 + 0.04 - 3 * 0.01
+    assert node.count(TEXT) == 4 and len(future.attempted_hosts) == 4
+
+
+def test_all_hosts_have_their_turn_before_the_first_is_asked_again(on_three: Session, three: FakeCluster) -> None:
+    three.on(TEXT, OVERLOADED, times=2)
+    future = on_three.execute_async(statement(backoff()))
+    assert future.result().one().v == 1
+    asked = [host.address for host in future.attempted_hosts]
+    assert len(asked) == 7 and set(asked[:3]) == set(asked[3:6]) == set(three.addresses)
+    assert all(one != next_one for one, next_one in itertools.pairwise(asked))
+
+
+def test_a_pinned_host_gets_its_retries(on_three: Session, three: FakeCluster) -> None:
+    host = on_three.hosts[1]
+    three.on(TEXT, OVERLOADED, times=2)
+    future = on_three.execute_async(statement(backoff()), host=host)
+    assert future.result().one().v == 1 and future.attempted_hosts == [host] * 3
+
+
+def test_lost_connections_are_retried_after_a_pause(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, in_turn(Close(), GOOD))
+    future = session.execute_async(statement(backoff(8, 0.2, 0.4)))
+    assert future.result().one().v == 1 and node.count(TEXT) == 2
+
+
+def test_the_retries_end(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, Error(ErrorCode.SERVER_ERROR, "always"))
+    with pytest.raises(ServerError, match="always") as raised:
+        session.execute(statement(backoff(2, 0.001, 0.001)))
+    assert node.count(TEXT) == 3 and raised.value.attempts == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_the_driver_ends_retries_that_would_not(session: Session, node: FakeNode, pinned: bool) -> None:
+    node.on(TEXT, Error(ErrorCode.SERVER_ERROR, "always"))
+    host = session.hosts[0] if pinned else None
+    with pytest.raises((ServerError, NoHostAvailable), match="always"):
+        session.execute(statement(backoff(float("inf"), 0.001, 0.001)), host=host, timeout=None)
+    assert MAX_ATTEMPTS <= node.count(TEXT) <= MAX_ATTEMPTS + 1
+
+
+def test_a_pause_beyond_the_deadline_is_not_waited_for(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, Error(ErrorCode.OVERLOADED, "too much to do"))
+    started = time.monotonic()
+    with pytest.raises(Exception, match="too much to do"):
+        session.execute(statement(backoff(8, 5, 5)), timeout=2)
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_pause_holds_nobody_up(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, GOOD)
+    node.on(TEXT, OVERLOADED, times=40)
+    policy = backoff(2, 2.0, 2.0)
+    futures = [session.execute_async(statement(policy)) for _ in range(40)]
+    eventually(lambda: node.count(TEXT) == 40)
+    eventually(lambda: settled(session))
+    assert session.execute("SELECT key FROM system.local").one().key == "local"
+    assert not any(future.ready() for future in futures)
+    assert [future.result().one().v for future in futures] == [1] * 40
+
+
+def test_who_gives_up_during_a_pause_sends_nothing_more(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, OVERLOADED)
+    with gevent.Timeout(0.05, False):
+        session.execute(statement(backoff(8, 0.1, 0.1)))
+    eventually(lambda: not len(session.cluster._greenlets))
+    assert node.count(TEXT) == 1
+
+
+def test_a_session_that_is_shut_down_during_a_pause(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, OVERLOADED)
+    future = session.execute_async(statement(backoff(8, 0.1, 0.1)))
+    eventually(lambda: node.count(TEXT))
+    gevent.sleep(0.02)
+    session.shutdown()
+    with pytest.raises(ConnectionShutdown), gevent.Timeout(5):
+        future.result()
+
+
+def test_what_is_not_idempotent_is_repeated_only_if_it_was_refused(session: Session, node: FakeNode) -> None:
+    node.on(TEXT, in_turn(OVERLOADED, Error(ErrorCode.SERVER_ERROR, "perhaps applied"), GOOD))
+    with pytest.raises(ServerError, match="perhaps applied"):
+        session.execute(statement(backoff(), idempotent=False))
+    assert node.count(TEXT) == 2
+
+
+def test_a_counter_whose_answer_is_lost_is_counted_once(session: Session, node: FakeNode) -> None:
+    """pitfalls: writes that were retried although nobody knew whether they were applied."""
+    update = "UPDATE t SET c = c + 1 WHERE k = 1"
+    node.on(update, Close())
+    with pytest.raises(ConnectionShutdown, match="may have been applied"):
+        session.execute(SimpleStatement(update, retry_policy=backoff()))
+    assert node.count(update) == 1
+
+
+def test_policies_of_scylla_driver_with_and_without_a_pause(session: Session, node: FakeNode) -> None:
+    class Old(RetryPolicy):
+        def on_request_error(self, query: Any, consistency: Any, error: Any, retry_num: int) -> Any:
+            return self.RETRY, None, None
+
+    node.on(TEXT, in_turn(OVERLOADED, GOOD))
+    assert session.execute(statement(Old())).one().v == 1
+
+
+def test_the_deadline_passes_while_the_next_hosts_are_looked_for(node: FakeNode) -> None:
+    class Slow(RoundRobinPolicy):
+        pause = 0.0
+
+        def make_query_plan(self, working_keyspace: Any = None, query: Any = None) -> Iterator[Any]:
+            gevent.sleep(self.pause)
+            yield from super().make_query_plan(working_keyspace, query)
+
+    node.on(TEXT, OVERLOADED)
+    policy = Slow()
+    with cluster_of(node, load_balancing_policy=policy, default_retry_policy=backoff(8, 0.01, 0.01)) as cluster:
+        session = cluster.connect()
+        future = session.execute_async(TEXT, timeout=0.3)
+        policy.pause = 0.5
+        with pytest.raises(OperationTimedOut):
+            future.result()
+        eventually(lambda: not len(cluster._greenlets))
+        assert node.count(TEXT) == 1
