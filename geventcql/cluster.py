@@ -40,6 +40,7 @@ from geventcql.profiles import EXEC_PROFILE_DEFAULT, ExecutionProfile, ProfileMa
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange
 from geventcql.response import ResponseFuture, ResultSet
+from geventcql.schema import SchemaReader, SchemaRefreshing
 from geventcql.session import Session
 from geventcql.waiting import thread_id
 
@@ -60,7 +61,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
-class Cluster(ClusterOptions):
+class Cluster(SchemaRefreshing, ClusterOptions):
     """The configuration of, and the connections to, one Cassandra or ScyllaDB cluster (``cassandra.cluster.Cluster``).
 
     The arguments and their defaults are cassandra-driver's, save for ``compression`` (off). Those that are not listed here
@@ -95,7 +96,8 @@ class Cluster(ClusterOptions):
     def _set_up(self) -> None:
         """The state of a Cluster that has not been connected."""
         self.resolver = Resolver()
-        self.metadata = Metadata()
+        self._schema = SchemaReader(self)
+        self.metadata = Metadata(self._schema)
         self.is_shutdown = False
         self.sessions: WeakSet[Session] = WeakSet()
         """Those that are open. Whoever wants one has to hold it, as in cassandra-driver."""

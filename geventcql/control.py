@@ -53,6 +53,8 @@ KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schem
 Row = dict[str, Any]
 # Between looks at whether the nodes have the same schema, seconds.
 AGREEMENT_PAUSE = 0.2
+PAGE_SIZE = 500
+"""Rows per page of the driver's own queries: what is decoded in one go keeps the hub for a few milliseconds at most."""
 
 
 class ControlConnection:
@@ -118,6 +120,7 @@ class ControlConnection:
             connection.close()
             raise ConnectionShutdown("the Cluster was shut down while its control connection was opened", endpoint)
         cluster._settle_version(connection.version)
+        cluster.metadata.forget_schema()  # what changed while there was no control connection was not heard of
         return connection
 
     def _candidates(self, errors: dict[str, BaseException]) -> Iterator[EndPoint]:
@@ -166,14 +169,21 @@ class ControlConnection:
             return self._query(self.connect(), text)
 
     def _query(self, connection: Connection, text: str) -> list[Row]:
-        parts = requests.query_parts(connection.version, text, ConsistencyLevel.ONE)
-        page = connection.call(parts.opcode, parts.body(), self._timeout)
-        if not isinstance(page, Page):
-            raise DriverException(f"{connection.endpoint} answered {text!r} with {type(page).__name__}")
-        if not page.has_rows:
-            return []
-        names = page.decoder().names
-        return [dict(zip(names, row, strict=True)) for row in page.all()]
+        rows: list[Row] = []
+        state: bytes | None = None
+        while True:
+            parts = requests.query_parts(
+                connection.version, text, ConsistencyLevel.ONE, page_size=PAGE_SIZE, paging_state=state
+            )
+            page = connection.call(parts.opcode, parts.body(), self._timeout)
+            if not isinstance(page, Page):
+                raise DriverException(f"{connection.endpoint} answered {text!r} with {type(page).__name__}")
+            if page.has_rows:
+                names = page.decoder().names
+                rows += [dict(zip(names, row, strict=True)) for row in page.all()]
+            state = page.paging_state
+            if state is None:
+                return rows
 
     def refresh_keyspaces(self) -> None:
         """Read the replication of all keyspaces."""
@@ -273,15 +283,21 @@ class ControlConnection:
         """
         agreed = False
         try:
-            agreed = self._schema_agreed(connection)
+            try:
+                agreed = self._schema_agreed(connection, self._cluster.max_schema_agreement_wait)
+            finally:  # not before: a node that is behind would be asked, and its answer kept
+                self._cluster.metadata.schema_changed(change)
             if change.target == "KEYSPACE" and self._cluster.token_metadata_enabled:
                 self.refresh_keyspaces()
         except Exception as error:  # the statement itself has succeeded
             log.warning("the schema could not be looked at after %s: %s", change, error)
         return agreed
 
-    def _schema_agreed(self, connection: Connection) -> bool:
-        wait = self._cluster.max_schema_agreement_wait
+    def wait_for_agreement(self, wait: float) -> bool:
+        """Wait until all nodes that are up have the same schema, ``wait`` seconds at most; whether they do."""
+        return self._schema_agreed(self.connect(), wait)
+
+    def _schema_agreed(self, connection: Connection, wait: float) -> bool:
         if wait <= 0 or len(self._cluster.metadata.all_hosts()) == 1:
             return True
         deadline = monotonic() + wait
