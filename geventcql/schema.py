@@ -6,8 +6,9 @@ greenlets of the driver's: whoever looks at metadata only waits, and may be kill
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from copy import copy
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,15 @@ import gevent
 from gevent.exceptions import BlockingSwitchOutError
 from greenlet import getcurrent
 
-from geventcql.errors import ConnectionShutdown, DriverException, ErrorMessage, WrongHubError
+from geventcql.cython.codecs import ColumnSpec
+from geventcql.errors import (
+    ConnectionException,
+    ConnectionShutdown,
+    DriverException,
+    ErrorMessage,
+    NoHostAvailable,
+    WrongHubError,
+)
 from geventcql.metadata import Metadata
 from geventcql.net.scheduler import A_TURN
 from geventcql.protocol.constants import SignatureDescriptor
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
     from geventcql.metadata.reading import Ask
 
 __all__ = ["SchemaReader", "SchemaRefreshing"]
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -74,6 +85,27 @@ class SchemaReader:
             raise copy(error) from error  # each who waits gets his own
         found: R = value
         return found
+
+    def partition_key_indexes(self, columns: Sequence[ColumnSpec]) -> tuple[int, ...] | None:
+        """Which of a prepared statement's parameters make the partition key of its table, in the order of the key: protocol
+        v4 tells it with PREPARE, v3 leaves it to the client. Reads the table if it has not been read, and waits.
+
+        :returns: None if they do not make a whole key, or if that is not to be found out
+        """
+        if not columns:
+            return None
+        name = columns[0].table_name
+        try:
+            keyspace = self._cluster.metadata.keyspaces.get(columns[0].keyspace_name)
+            table = None if keyspace is None else keyspace.tables.get(name) or keyspace.views.get(name)
+        except (DriverException, NoHostAvailable, ConnectionException, ErrorMessage) as error:
+            # The statement can be executed all the same, through any node.
+            log.warning("the partition key of %s could not be read, its statement is not token-aware: %s", name, error)
+            return None
+        positions = {column.name: position for position, column in enumerate(columns)}
+        if table is None or not all(column.name in positions for column in table.partition_key):
+            return None
+        return tuple(positions[column.name] for column in table.partition_key)
 
     def _run(self, key: Hashable, read: Callable[[Ask], Any]) -> tuple[Any, Exception | None]:
         try:

@@ -26,7 +26,7 @@ from geventcql.execution import Execution, Fetch
 from geventcql.net.scheduler import A_TURN
 from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
-from geventcql.protocol.constants import ConsistencyLevel
+from geventcql.protocol.constants import ConsistencyLevel, ProtocolVersion
 from geventcql.protocol.responses import Prepared, SchemaChange, SetKeyspace
 from geventcql.query import PreparedStatement, SimpleStatement
 from geventcql.resolve import Resolved, resolve, with_parameters
@@ -227,6 +227,8 @@ class Session(SessionSettings):
         if not isinstance(message, Prepared):
             raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {text!r}")
         named, version = resolved.options.keyspace, resolved.options.version  # as they were when it was sent
+        if version < ProtocolVersion.V4:
+            message.pk_indexes = self.cluster._schema.partition_key_indexes(message.bind_columns)
         prepared = PreparedStatement.from_response(message, text, named, version)
         prepared.custom_payload = message.custom_payload  # type: ignore[assignment]
         return prepared

@@ -36,6 +36,7 @@ class SchemaServer:
         self.queries: list[str] = []
         self.meanwhile: Callable[[], object] | None = None
         self.turns = 0
+        self._made: set[tuple[str, str]] = set()
 
     def load(self, key: Hashable, read: Callable[[Any], Any]) -> Any:
         hash(key)
@@ -80,12 +81,15 @@ class SchemaServer:
 
     def table(self, keyspace: str, name: str, *columns: str, **options: Any) -> None:
         """Columns as 'name kind position order type', in the order in which a server gives them: by name."""
-        self.drop("tables", keyspace_name=keyspace, table_name=name)
+        if (keyspace, name) in self._made:
+            self.drop("tables", keyspace_name=keyspace, table_name=name)
         self.add("tables", keyspace_name=keyspace, table_name=name, id=1, **{**OPTIONS, **options})
         self.columns(keyspace, name, *columns or ("k partition_key 0 none int", "v regular -1 none text"))
 
     def columns(self, keyspace: str, name: str, *columns: str) -> None:
-        self.drop("columns", keyspace_name=keyspace, table_name=name)
+        if (keyspace, name) in self._made:
+            self.drop("columns", keyspace_name=keyspace, table_name=name)
+        self._made.add((keyspace, name))
         for column, kind, position, order, cql_type in (text.split(" ", 4) for text in columns):
             self.add(
                 "columns", keyspace_name=keyspace, table_name=name, column_name=column, kind=kind, position=int(position),

@@ -271,7 +271,8 @@ def test_a_keyspace_is_exported_whole() -> None:
     keyspace = Metadata(server).keyspaces["ks"]
     text = keyspace.export_as_string()
     assert [line.partition("(")[0] for line in text.splitlines() if line.startswith("CREATE")] == [
-        keyspace.as_cql_query() + ";", "CREATE TYPE ks.ty ", "CREATE FUNCTION ks.f", "CREATE AGGREGATE ks.agg", "CREATE TABLE ks.t ",
+        keyspace.as_cql_query() + ";", "CREATE TYPE ks.ty ", "CREATE FUNCTION ks.f", "CREATE AGGREGATE ks.agg",
+        "CREATE TABLE ks.t ",
     ]  # fmt: skip
     assert keyspace.functions["f(int,int)"].name == "f" and keyspace.aggregates["agg(int)"].name == "agg"
     assert Metadata(server).export_schema_as_string() == text
