@@ -15,7 +15,7 @@ from geventcql.errors import ConnectionException
 from geventcql.net.connection import Connection
 
 if TYPE_CHECKING:
-    from geventcql.cluster import Cluster
+    from geventcql.control import ControlConnection
 
 __all__ = ["wait_for_agreement"]
 
@@ -26,7 +26,9 @@ PAUSE = 0.2
 """Between looks, seconds."""
 
 
-def wait_for_agreement(cluster: Cluster, connection: Connection | None = None, wait: float | None = None) -> bool:
+def wait_for_agreement(
+    control: ControlConnection, connection: Connection | None = None, wait: float | None = None
+) -> bool:
     """Wait until all nodes that are up have the same schema.
 
     Nodes that are marked down meanwhile are not waited for any longer.
@@ -37,11 +39,12 @@ def wait_for_agreement(cluster: Cluster, connection: Connection | None = None, w
     :returns: whether they were seen to agree in that time
     :raises DriverException: nobody could be asked
     """
+    cluster = control.cluster
     seconds = cluster.max_schema_agreement_wait if wait is None else wait
     if seconds <= 0 or len(cluster.metadata.all_hosts()) == 1:
         return True
     deadline = monotonic() + seconds
-    while not _agree(cluster, connection):
+    while not _agree(control, connection):
         if monotonic() > deadline:
             log.warning("the nodes have not agreed on a schema within %s s", seconds)
             return False
@@ -49,20 +52,19 @@ def wait_for_agreement(cluster: Cluster, connection: Connection | None = None, w
     return True
 
 
-def _agree(cluster: Cluster, connection: Connection | None) -> bool:
+def _agree(control: ControlConnection, connection: Connection | None) -> bool:
     if connection is not None and not connection.closed:
         try:
-            return len(_versions(cluster, connection)) == 1
+            return len(_versions(control, connection)) == 1
         except ConnectionException as error:  # it broke
             log.debug("the schema cannot be looked at where it was changed: %s", error)
-    return len(_versions(cluster, cluster._control.connect())) == 1
+    return len(_versions(control, control.connect())) == 1
 
 
-def _versions(cluster: Cluster, connection: Connection) -> set[Any]:
-    control = cluster._control
+def _versions(control: ControlConnection, connection: Connection) -> set[Any]:
     versions = {row["schema_version"] for row in control.query_on(connection, SCHEMA_VERSION)}
     for row in control.peers(connection):
-        host = cluster.metadata.get_host_by_host_id(row["host_id"]) if row.get("host_id") else None
+        host = control.cluster.metadata.get_host_by_host_id(row["host_id"]) if row.get("host_id") else None
         if host is not None and host.is_up is not False:
             versions.add(row.get("schema_version"))
     return versions

@@ -44,6 +44,7 @@ from geventcql.profiles import EXEC_PROFILE_DEFAULT, ExecutionProfile, ProfileMa
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange
 from geventcql.response import ResponseFuture, ResultSet
+from geventcql.schema import SchemaReader, SchemaRefreshing
 from geventcql.session import Session
 from geventcql.waiting import thread_id
 
@@ -67,7 +68,7 @@ DRAIN_PAUSE = 0.005
 """Seconds between looks whether everything has ended."""
 
 
-class Cluster(ClusterHosts):
+class Cluster(SchemaRefreshing, ClusterHosts):
     """The configuration of, and the connections to, one Cassandra or ScyllaDB cluster (``cassandra.cluster.Cluster``).
 
     The arguments and their defaults are cassandra-driver's, save for ``compression`` (off). Those that are not listed here
@@ -105,7 +106,8 @@ class Cluster(ClusterHosts):
     def _set_up(self) -> None:
         """The state of a Cluster that has not been connected."""
         self.resolver = Resolver()
-        self.metadata = Metadata()
+        self._schema = SchemaReader(self)
+        self.metadata = Metadata(self._schema)
         self.is_shutdown = False
         self.sessions: WeakSet[Session] = WeakSet()
         """Those that are open. Whoever wants one has to hold it, as in cassandra-driver."""

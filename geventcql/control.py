@@ -59,6 +59,8 @@ KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schem
 Row = dict[str, Any]
 CONFIRM_AFTER = 5.0
 """Seconds to the next reading when one did not show hosts that were there."""
+PAGE_SIZE = 500
+"""Rows per page of the driver's own queries: what is decoded in one go keeps the hub for a few milliseconds at most."""
 
 
 class ControlConnection:
@@ -71,7 +73,7 @@ class ControlConnection:
     def __init__(self, cluster: Cluster, timeout: float | None) -> None:
         self.topology = Topology(cluster)
         self.events = Events(cluster, self)
-        self._cluster = cluster
+        self.cluster = cluster
         self._timeout = timeout
         self._connection: Connection | None = None
         self._host: Host | None = None
@@ -138,7 +140,7 @@ class ControlConnection:
         if connection is None:
             if self._backoff.is_due() or self._waited_for:
                 self._open_round()
-        elif connection.suspect and len(self._cluster.metadata.all_hosts()) > 1:
+        elif connection.suspect and len(self.cluster.metadata.all_hosts()) > 1:
             if self._backoff.due <= monotonic():
                 self._replace(connection)
         else:
@@ -205,7 +207,7 @@ class ControlConnection:
         raise NoHostAvailable(f"unable to connect to any of the servers: {told or 'there are none'}", errors)
 
     def _open(self, endpoint: EndPoint) -> Connection:
-        cluster = self._cluster
+        cluster = self.cluster
         connection = open_negotiated(
             endpoint, cluster._protocol_version, connection_settings(cluster), cluster._version_is_fixed
         )
@@ -218,6 +220,7 @@ class ControlConnection:
             connection.close()
             raise
         cluster._settle_version(connection.version)
+        cluster.metadata.forget_schema()  # what changed while there was no control connection was not heard of
         return connection
 
     def _register(self, connection: Connection) -> None:
@@ -245,7 +248,7 @@ class ControlConnection:
                 seen.add(host.endpoint)
                 yield host.endpoint
         unresolved = []
-        points = contact_endpoints(self._cluster)
+        points = contact_endpoints(self.cluster)
         for point in points:
             try:
                 found: list[EndPoint] = self._resolve(point)
@@ -253,21 +256,21 @@ class ControlConnection:
                 errors[str(point)] = error
                 unresolved.append(point)
                 continue
-            self._cluster.endpoints_resolved = list(dict.fromkeys((*self._cluster.endpoints_resolved, *found)))
+            self.cluster.endpoints_resolved = list(dict.fromkeys((*self.cluster.endpoints_resolved, *found)))
             for endpoint in found:
                 if endpoint not in seen and (but is None or endpoint != but.endpoint):
                     seen.add(endpoint)
                     yield endpoint
-        if points and len(unresolved) == len(points) and not self._cluster.metadata.all_hosts():
+        if points and len(unresolved) == len(points) and not self.cluster.metadata.all_hosts():
             raise UnresolvableContactPoints(
                 "none of the contact points' names could be resolved: "
                 + "; ".join(f"{point}: {errors[str(point)]}" for point in points)
             )
 
     def _hosts_by_hope(self) -> list[Host]:
-        hosts = self._cluster.metadata.all_hosts()
+        hosts = self.cluster.metadata.all_hosts()
         random.shuffle(hosts)  # many clients are not all to come to the same one
-        registry = self._cluster._registry
+        registry = self.cluster._registry
         return sorted(hosts, key=lambda host: (not registry.is_responsive(host), host.is_up is False, registry.is_far(host)))
 
     @staticmethod
@@ -291,14 +294,21 @@ class ControlConnection:
 
     def query_on(self, connection: Connection, text: str) -> list[Row]:
         """As :meth:`query`, on this connection."""
-        parts = requests.query_parts(connection.version, text, ConsistencyLevel.ONE)
-        page = connection.call(parts.opcode, parts.body(), self._timeout)
-        if not isinstance(page, Page):
-            raise DriverException(f"{connection.endpoint} answered {text!r} with {type(page).__name__}")
-        if not page.has_rows:
-            return []
-        names = page.decoder().names
-        return [dict(zip(names, row, strict=True)) for row in page.all()]
+        rows: list[Row] = []
+        state: bytes | None = None
+        while True:
+            parts = requests.query_parts(
+                connection.version, text, ConsistencyLevel.ONE, page_size=PAGE_SIZE, paging_state=state
+            )
+            page = connection.call(parts.opcode, parts.body(), self._timeout)
+            if not isinstance(page, Page):
+                raise DriverException(f"{connection.endpoint} answered {text!r} with {type(page).__name__}")
+            if page.has_rows:
+                names = page.decoder().names
+                rows += [dict(zip(names, row, strict=True)) for row in page.all()]
+            state = page.paging_state
+            if state is None:
+                return rows
 
     def refresh_keyspaces(self) -> None:
         """Read the replication of all keyspaces; waits."""
@@ -366,10 +376,10 @@ class ControlConnection:
         if self.topology.take(local, nodes):
             self.events.refresh_soon(CONFIRM_AFTER)
         host_id = local.get("host_id")
-        metadata = self._cluster.metadata
+        metadata = self.cluster.metadata
         found = metadata.get_host(connection.endpoint) if host_id is None else metadata.get_host_by_host_id(host_id)
         self._host = found
-        if self._cluster.token_metadata_enabled:
+        if self.cluster.token_metadata_enabled:
             self._read_keyspaces(connection)
 
     def _local(self, connection: Connection) -> Row:
@@ -392,7 +402,7 @@ class ControlConnection:
     def peer_endpoint(self, row: Row) -> EndPoint | None:
         """Where the node of a row is; None if that is not told, or not understood."""
         try:
-            endpoint: EndPoint = self._cluster.endpoint_factory.create(row)
+            endpoint: EndPoint = self.cluster.endpoint_factory.create(row)
         except (Exception, gevent.Timeout) as error:  # an application's factory or translator may raise anything
             log.warning("the row of %s gives no end point: %s", row.get("peer"), error)
             return None
@@ -400,7 +410,7 @@ class ControlConnection:
 
     def _read_keyspaces(self, connection: Connection) -> None:
         rows = self.query_on(connection, KEYSPACES)
-        self._cluster.metadata.set_keyspaces([KeyspaceMetadata.from_row(row) for row in rows])
+        self.cluster.metadata.set_keyspaces([KeyspaceMetadata.from_row(row) for row in rows])
 
     # -- schema changes -----------------------------------------------------------------------------------------------
 
@@ -412,8 +422,11 @@ class ControlConnection:
         """
         agreed = False
         try:
-            agreed = wait_for_agreement(self._cluster, connection)
-            if change.target == "KEYSPACE" and self._cluster.token_metadata_enabled:
+            try:
+                agreed = wait_for_agreement(self, connection)
+            finally:  # not before: a node that is behind would be asked, and its answer kept
+                self.cluster.metadata.schema_changed(change)
+            if change.target == "KEYSPACE" and self.cluster.token_metadata_enabled:
                 self.refresh_keyspaces()
         except Exception as error:  # the statement itself has succeeded
             log.warning("the schema could not be looked at after %s: %s", change, error)

@@ -115,5 +115,6 @@ class Events:
         change = event.schema_change
         assert change is not None
         self._cluster._preparer.cache.clear()
+        self._cluster.metadata.schema_changed(change)
         if change.target == "KEYSPACE" and self._cluster.token_metadata_enabled and self._keyspaces_due is None:
             self._keyspaces_due = monotonic() + random.uniform(0, self._cluster.schema_event_refresh_window)

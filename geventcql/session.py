@@ -32,7 +32,7 @@ from geventcql.errors import (
 from geventcql.execution import Execution, Fetch
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
-from geventcql.protocol.constants import ConsistencyLevel
+from geventcql.protocol.constants import ConsistencyLevel, ProtocolVersion
 from geventcql.protocol.responses import SchemaChange, SetKeyspace
 from geventcql.query import PreparedStatement, SimpleStatement
 from geventcql.resolve import Resolved, ResolvedPrepare, resolve, with_parameters
@@ -237,6 +237,8 @@ class Session(SessionSettings):
         )
         message = self.cluster._preparer.prepare(self, resolved)
         named, version = resolved.options.keyspace, resolved.options.version  # as they were when it was sent
+        if version < ProtocolVersion.V4 and message.pk_indexes is None:
+            message.pk_indexes = self.cluster._schema.partition_key_indexes(message.bind_columns)
         prepared = PreparedStatement.from_response(message, text, named, version)
         prepared.custom_payload = message.custom_payload  # type: ignore[assignment]
         return prepared

@@ -1,9 +1,12 @@
-"""Metadata of the cluster: hosts, tokens, replication, names; under the names of `cassandra.metadata`.
+"""Metadata of the cluster: hosts, tokens, replication, schema, names; under the names of `cassandra.metadata`.
 
 Layer: model.
 """
 
-from geventcql.metadata.cluster import KeyspaceMetadata, Metadata
+from geventcql.metadata.cluster import Metadata
+from geventcql.metadata.functions import Aggregate, Function, UserType
+from geventcql.metadata.grouping import NO_VALID_REPLICA, group_keys_by_replica
+from geventcql.metadata.keyspaces import KeyspaceMetadata
 from geventcql.metadata.names import (
     cql_keywords,
     cql_keywords_reserved,
@@ -23,6 +26,16 @@ from geventcql.metadata.replication import (
     ReplicationStrategy,
     SimpleStrategy,
 )
+from geventcql.metadata.tables import (
+    ColumnMetadata,
+    IndexMetadata,
+    MaterializedViewMetadata,
+    RegisteredTableExtension,
+    TableExtensionInterface,
+    TableMetadata,
+    TableMetadataV3,
+    TriggerMetadata,
+)
 from geventcql.metadata.tokens import (
     MAX_LONG,
     MIN_LONG,
@@ -37,24 +50,37 @@ from geventcql.metadata.tokens import (
 __all__ = [
     "MAX_LONG",
     "MIN_LONG",
+    "NO_VALID_REPLICA",
+    "Aggregate",
     "BytesToken",
+    "ColumnMetadata",
     "EverywhereStrategy",
+    "Function",
     "HashToken",
+    "IndexMetadata",
     "KeyspaceMetadata",
     "LocalStrategy",
     "MD5Token",
+    "MaterializedViewMetadata",
     "Metadata",
     "Murmur3Token",
     "NetworkTopologyStrategy",
+    "RegisteredTableExtension",
     "ReplicationFactor",
     "ReplicationStrategy",
     "SimpleStrategy",
+    "TableExtensionInterface",
+    "TableMetadata",
+    "TableMetadataV3",
     "Token",
     "TokenMap",
+    "TriggerMetadata",
+    "UserType",
     "cql_keywords",
     "cql_keywords_reserved",
     "cql_keywords_unreserved",
     "escape_name",
+    "group_keys_by_replica",
     "is_valid_name",
     "maybe_escape_name",
     "protect_name",

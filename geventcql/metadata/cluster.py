@@ -7,58 +7,28 @@ greenlet may read at any time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any
 from uuid import UUID
 
 from geventcql.host import EndPoint, Host
-from geventcql.metadata.names import protect_name
+from geventcql.metadata.keyspaces import KeyspaceMetadata, Keyspaces
+from geventcql.metadata.lazy import NOT_CONNECTED, SchemaSource
 from geventcql.metadata.replication import ReplicationStrategy
 from geventcql.metadata.tokens import TokenMap, token_class_of
+from geventcql.protocol.responses import SchemaChange
 
-__all__ = ["KeyspaceMetadata", "Metadata"]
-
-
-class KeyspaceMetadata:
-    """A keyspace (`cassandra.metadata.KeyspaceMetadata`).
-
-    `name`; `durable_writes`: whether writes pass the commit log; `replication_strategy`: made of the class name and its
-    options, None if those are not understood.
-    """
-
-    def __init__(
-        self, name: str, durable_writes: bool, strategy_class: str | None, strategy_options: Mapping[str, str]
-    ) -> None:
-        self.name = name
-        self.durable_writes = durable_writes
-        self.replication_strategy = ReplicationStrategy.create(strategy_class, strategy_options)
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> KeyspaceMetadata:
-        """From a row of system_schema.keyspaces."""
-        options = dict(row["replication"])
-        return cls(row["keyspace_name"], row["durable_writes"], options.pop("class", None), options)
-
-    def as_cql_query(self) -> str:
-        """The CREATE KEYSPACE statement."""
-        strategy = self.replication_strategy
-        replication = "{}" if strategy is None else strategy.export_for_schema()
-        return (
-            f"CREATE KEYSPACE {protect_name(self.name)} WITH replication = {replication} "
-            f" AND durable_writes = {str(self.durable_writes).lower()}"
-        )
-
-    def __repr__(self) -> str:
-        return f"<KeyspaceMetadata: {self.name} {self.replication_strategy}>"
+__all__ = ["Metadata"]
 
 
 class Metadata:
     """Hosts, keyspaces and token map of one cluster (`cassandra.metadata.Metadata`).
 
     Attributes: cluster_name; partitioner: its Java class name.
+
+    Parameters:
+        source: where the schema is read from when it is looked at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: SchemaSource = NOT_CONNECTED) -> None:
         self.cluster_name: str | None = None
         self.partitioner: str | None = None
         self.on_token_map: Callable[[], object] | None = None
@@ -66,7 +36,7 @@ class Metadata:
         self._token_map: TokenMap | None = None
         self._hosts: Mapping[Host, Host] = {}
         self._by_endpoint: Mapping[EndPoint, Host] = {}
-        self._keyspaces: Mapping[str, KeyspaceMetadata] = MappingProxyType({})
+        self._keyspaces = Keyspaces(source, self._replication_changed)
 
     # -- hosts
 
@@ -118,18 +88,45 @@ class Metadata:
     # -- keyspaces
 
     @property
-    def keyspaces(self) -> Mapping[str, KeyspaceMetadata]:
-        """The keyspaces by name, as a read-only snapshot; see set_keyspaces."""
+    def keyspaces(self) -> Keyspaces:
+        """The keyspaces by name, a read-only mapping. Of those of data, names and replication are known from connecting
+        on; what is in them, and the virtual keyspaces, is read when it is looked at, which waits.
+        """
         return self._keyspaces
 
     def set_keyspaces(self, keyspaces: Iterable[KeyspaceMetadata]) -> None:
-        """Replaces all keyspaces, and with them the strategies of the token map."""
-        self._keyspaces = MappingProxyType({keyspace.name: keyspace for keyspace in keyspaces})
-        if self.token_map is not None:
-            self.token_map = self.token_map.with_strategies(self._strategies())
+        """Replaces all keyspaces of data, and with them the strategies of the token map; what has been read of their
+        contents is kept.
+        """
+        self._keyspaces.replace(keyspaces)
+
+    def schema_changed(self, change: SchemaChange) -> None:
+        """What a change of the schema is about is read anew when it is next looked at; does not switch.
+
+        A dropped keyspace is gone at once. The replication of one that was made or altered comes with the next
+        `set_keyspaces`, or when somebody looks at it.
+        """
+        self._keyspaces.changed(change)
+
+    def forget_schema(self) -> None:
+        """Changes may have been missed: whatever is in the keyspaces is read anew when it is next looked at; does not
+        switch.
+        """
+        self._keyspaces.forget()
+
+    def export_schema_as_string(self) -> str:
+        """The statements that make all keyspaces and what is in them. Reads what has not been read, and waits."""
+        return "\n\n".join(keyspace.export_as_string() for keyspace in self._keyspaces.values())
+
+    def _replication_changed(self) -> None:
+        token_map = self.token_map
+        if token_map is not None:
+            changed = token_map.with_strategies(self._strategies())
+            if changed is not token_map:
+                self.token_map = changed
 
     def _strategies(self) -> dict[str, ReplicationStrategy | None]:
-        return {name: keyspace.replication_strategy for name, keyspace in self._keyspaces.items()}
+        return {name: keyspace.replication_strategy for name, keyspace in self._keyspaces.known.items()}
 
     # -- tokens
 
@@ -167,4 +164,4 @@ class Metadata:
         return True
 
     def __repr__(self) -> str:
-        return f"<Metadata: {self.cluster_name} {len(self._hosts)} hosts, {len(self._keyspaces)} keyspaces>"
+        return f"<Metadata: {self.cluster_name} {len(self._hosts)} hosts, {len(self._keyspaces.known)} keyspaces>"

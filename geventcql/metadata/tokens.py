@@ -168,7 +168,9 @@ class TokenMap:
                 self._by_keyspace[keyspace] = known
 
     def with_strategies(self, strategies: Mapping[str, ReplicationStrategy | None]) -> TokenMap:
-        """A map of the same ring for other keyspaces."""
+        """A map of the same ring for these keyspaces: itself if nothing has changed, since it knows many replicas."""
+        if strategies == self._strategies:
+            return self
         return TokenMap(self.token_class, self._ring, strategies)
 
     @property

@@ -1,0 +1,262 @@
+"""Keyspaces: what is in one, and all that there are.
+
+Layer: model. Names and replication are known from connecting on; everything else is read when it is looked at
+(`geventcql.metadata.lazy`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from geventcql.metadata import reading
+from geventcql.metadata.cqltext import type_names
+from geventcql.metadata.functions import Aggregate, Function, UserType
+from geventcql.metadata.lazy import NOT_CONNECTED, Part, SchemaSource, Snapshot, Tables, ViewsOfTable, read_nothing
+from geventcql.metadata.names import protect_name
+from geventcql.metadata.reading import Ask
+from geventcql.metadata.replication import ReplicationStrategy
+from geventcql.metadata.tables import IndexMetadata, MaterializedViewMetadata, TableMetadata
+from geventcql.protocol.constants import SchemaChangeType, SchemaTargetType
+from geventcql.protocol.responses import SchemaChange
+
+__all__ = ["KeyspaceMetadata", "Keyspaces"]
+
+KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
+
+
+class Contents:
+    """The mappings of one keyspace, under the names that KeyspaceMetadata has."""
+
+    def __init__(self, source: SchemaSource, keyspace: str, virtual: bool) -> None:
+        self._keyspace = keyspace
+        self._read_tables = reading.read_virtual_tables if virtual else reading.read_tables
+
+        def part(what: str, read: Callable[[Ask, str], dict[str, Any]]) -> Part[Any]:
+            every = read_nothing if virtual else lambda ask: read(ask, keyspace)
+            return Part(source, f"{what} of {keyspace}", every)
+
+        self.views: Part[MaterializedViewMetadata] = part("views", reading.read_views)
+        self.indexes: Part[IndexMetadata] = part("indexes", reading.read_indexes)
+        self.user_types: Part[UserType] = part("user types", reading.read_user_types)
+        self.functions: Part[Function] = part("functions", reading.read_functions)
+        self.aggregates: Part[Aggregate] = part("aggregates", reading.read_aggregates)
+        self.tables = Tables(source, f"tables of {keyspace}", self._read)
+        self.parts: tuple[Part[Any], ...] = (
+            self.tables, self.views, self.indexes, self.user_types, self.functions, self.aggregates,
+        )  # fmt: skip
+
+    def _read(self, ask: Ask, names: Collection[str] | None) -> dict[str, TableMetadata]:
+        tables = self._read_tables(ask, self._keyspace, names)
+        for table in tables.values():
+            table.views = ViewsOfTable(self.views, table.name)
+        return tables
+
+    def forget(self) -> None:
+        """All of it may have changed."""
+        for part in self.parts:
+            part.forget()
+
+    def changed(self, change: SchemaChange) -> None:
+        """Forget what a change is about."""
+        if change.target == SchemaTargetType.TABLE and change.name is not None:
+            # It may be a view; and what changes in a table may change in its views.
+            self.tables.forget_one(change.name)
+            self.views.forget()
+            self.indexes.forget()
+        elif change.target == SchemaTargetType.TYPE:
+            self.user_types.forget()
+        elif change.target == SchemaTargetType.FUNCTION:
+            self.functions.forget()
+        elif change.target == SchemaTargetType.AGGREGATE:
+            self.aggregates.forget()
+        else:
+            self.forget()
+
+
+class KeyspaceMetadata:
+    """A keyspace (`cassandra.metadata.KeyspaceMetadata`).
+
+    Attributes:
+        name.
+        durable_writes: whether writes pass the commit log; None for a virtual keyspace.
+        replication_strategy: made of the class name and its options; None if those are not understood, and for a
+            virtual keyspace.
+        virtual: whether it is a virtual keyspace, which shows what the server knows of itself.
+        tables, views, indexes, user_types: read-only mappings by name of TableMetadata, MaterializedViewMetadata,
+            IndexMetadata and UserType.
+        functions, aggregates: read-only mappings by signature, as in 'sum(int,int)', of Function and Aggregate.
+
+    The mappings read from the server when they are looked at, and wait for it: `tables["t"]` reads that table, any other
+    look all objects of that kind. What has been read is kept until it changes. Where reading fails, the error is raised
+    to whoever looks: `NoHostAvailable`, `OperationTimedOut`, or what the server answered.
+    """
+
+    def __init__(
+        self, name: str, durable_writes: bool | None, strategy_class: str | None, strategy_options: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.durable_writes = durable_writes
+        self.replication_strategy = ReplicationStrategy.create(strategy_class, strategy_options)
+        self.virtual = False
+        self._take(Contents(NOT_CONNECTED, name, virtual=False))
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> KeyspaceMetadata:
+        """From a row of system_schema.keyspaces."""
+        options = dict(row["replication"])
+        return cls(row["keyspace_name"], row["durable_writes"], options.pop("class", None), options)
+
+    @classmethod
+    def of_virtual(cls, name: str, source: SchemaSource) -> KeyspaceMetadata:
+        """A virtual keyspace, of which nothing but the name is told."""
+        keyspace = cls(name, None, None, {})
+        keyspace.virtual = True
+        keyspace._take(Contents(source, name, virtual=True))
+        return keyspace
+
+    def _take(self, contents: Contents) -> None:
+        self._contents = contents
+        self.tables: Mapping[str, TableMetadata] = contents.tables
+        self.views: Mapping[str, MaterializedViewMetadata] = contents.views
+        self.indexes: Mapping[str, IndexMetadata] = contents.indexes
+        self.user_types: Mapping[str, UserType] = contents.user_types
+        self.functions: Mapping[str, Function] = contents.functions
+        self.aggregates: Mapping[str, Aggregate] = contents.aggregates
+
+    def as_cql_query(self) -> str:
+        """The CREATE KEYSPACE statement; for a virtual keyspace a comment."""
+        if self.virtual:
+            return f"// VIRTUAL KEYSPACE {protect_name(self.name)}"
+        strategy = self.replication_strategy
+        replication = "{}" if strategy is None else strategy.export_for_schema()
+        return (
+            f"CREATE KEYSPACE {protect_name(self.name)} WITH replication = {replication} "
+            f" AND durable_writes = {str(self.durable_writes).lower()}"
+        )
+
+    def export_as_string(self) -> str:
+        """The statements that make the keyspace and all that is in it, in an order in which they can be executed; of a
+        virtual keyspace in comments. Reads what has not been read, and waits.
+        """
+        parts = [self.as_cql_query() + ";", *self.user_type_strings()]
+        parts += [function.export_as_string() for function in self.functions.values()]
+        parts += [aggregate.export_as_string() for aggregate in self.aggregates.values()]
+        parts += [table.export_as_string() for table in self.tables.values()]
+        text = "\n\n".join(parts)
+        if not self.virtual:
+            return text
+        return (
+            f"/*\nWarning: Keyspace {self.name} is a virtual keyspace and cannot be recreated with CQL.\n"
+            f"Structure, for reference:*/\n{text}\n"
+        )
+
+    def user_type_strings(self) -> list[str]:
+        """The statements that make the user types, those first that others are made of. Reads if need be, and waits."""
+        types = dict(self.user_types)
+        strings: list[str] = []
+        for name in sorted(types):
+            if name in types:
+                self.resolve_user_types(name, types, strings)
+        return strings
+
+    def resolve_user_types(self, key: str, user_types: dict[str, UserType], user_type_strings: list[str]) -> None:
+        """Move a type from `user_types` to `user_type_strings`, behind those that it is made of."""
+        user_type = user_types.pop(key)
+        for field_type in user_type.field_types:
+            for name in type_names(field_type):
+                if name in user_types:
+                    self.resolve_user_types(name, user_types, user_type_strings)
+        user_type_strings.append(user_type.export_as_string())
+
+    def __repr__(self) -> str:
+        return f"<KeyspaceMetadata: {self.name} {self.replication_strategy}>"
+
+
+class Keyspaces(Snapshot[KeyspaceMetadata]):
+    """All keyspaces by name. Those of data are known from connecting on; those that have changed, and the virtual ones,
+    are read when looked at.
+
+    Parameters:
+        source: where to read from.
+        on_replication: called when the keyspaces have been replaced; must not switch.
+    """
+
+    def __init__(self, source: SchemaSource, on_replication: Callable[[], object]) -> None:
+        self._source = source
+        self._on_replication = on_replication
+        self.known: Mapping[str, KeyspaceMetadata] = {}
+        """Those of data, as far as they have been read; looking at it does not wait."""
+        self._is_read = False
+        self._stale: frozenset[str] = frozenset()
+        """Names of those that have changed since they were read, or have come since."""
+        self._virtual: Mapping[str, KeyspaceMetadata] | None = None
+        self._version = 0
+
+    def replace(self, keyspaces: Iterable[KeyspaceMetadata]) -> None:
+        """These are all keyspaces of data; does not wait. What was read of their contents is kept."""
+        known = {keyspace.name: keyspace for keyspace in keyspaces}
+        for name, keyspace in known.items():
+            before = self.known.get(name)
+            keyspace._take(Contents(self._source, name, virtual=False) if before is None else before._contents)
+        self._is_read, self._stale = True, frozenset()
+        self._set(known)
+
+    def _set(self, known: Mapping[str, KeyspaceMetadata]) -> None:
+        self.known = known
+        self._on_replication()
+
+    def refresh(self) -> None:
+        """Read the names and the replication of all; waits."""
+        version = self._version
+        self._source.load((id(self), version), lambda ask: self._read(ask, version))
+
+    def _read(self, ask: Ask, version: int) -> None:
+        (rows,) = ask(KEYSPACES)
+        stale = self._stale
+        self.replace(map(KeyspaceMetadata.from_row, rows))
+        if version != self._version:  # the rows may be older than what was told meanwhile
+            self._stale = stale
+
+    def forget(self) -> None:
+        """Anything may have changed, but for names and replication, which whoever calls this reads himself."""
+        self._virtual = None
+        for keyspace in self.known.values():
+            keyspace._contents.forget()
+
+    def changed(self, change: SchemaChange) -> None:
+        """Forget what a change is about; does not wait."""
+        name = change.keyspace
+        keyspace = self.known.get(name)
+        if keyspace is not None and change.target != SchemaTargetType.KEYSPACE:
+            keyspace._contents.changed(change)
+            return
+        self._version += 1
+        if change.target == SchemaTargetType.KEYSPACE and change.change_type == SchemaChangeType.DROPPED:
+            self._stale -= {name}
+            self._set({other: known for other, known in self.known.items() if other != name})
+        else:
+            self._stale |= {name}
+        if keyspace is not None and change.change_type != SchemaChangeType.UPDATED:
+            keyspace._contents.forget()
+
+    def __getitem__(self, name: str) -> KeyspaceMetadata:
+        if self._source.enabled and (not self._is_read or name in self._stale):
+            self.refresh()
+        return self.known[name] if name in self.known else self._virtuals()[name]
+
+    def _all(self) -> Mapping[str, KeyspaceMetadata]:
+        if self._source.enabled and (not self._is_read or self._stale):
+            self.refresh()
+        return {**self.known, **self._virtuals()}
+
+    def _virtuals(self) -> Mapping[str, KeyspaceMetadata]:
+        if self._virtual is None and self._source.enabled:
+            self._virtual = self._source.load((id(self), "virtual"), self._read_virtual)
+        return self._virtual or {}
+
+    def _read_virtual(self, ask: Ask) -> Mapping[str, KeyspaceMetadata]:
+        return {name: KeyspaceMetadata.of_virtual(name, self._source) for name in reading.read_virtual_keyspaces(ask)}
+
+    def __repr__(self) -> str:
+        return f"<keyspaces: {', '.join(self.known)}>"
