@@ -106,8 +106,7 @@ def test_a_pause_holds_nobody_up(session: Session, node: FakeNode) -> None:
     node.on(TEXT, OVERLOADED, times=40)
     policy = backoff(2, 0.3, 0.3)
     futures = [session.execute_async(statement(policy)) for _ in range(40)]
-    eventually(lambda: node.count(TEXT) == 40)
-    assert settled(session)
+    eventually(lambda: node.count(TEXT) == 40 and settled(session))
     started = time.monotonic()
     assert session.execute("SELECT key FROM system.local").one().key == "local"
     assert time.monotonic() - started < 0.2
