@@ -89,7 +89,7 @@ class Attempt(Execution):
         self.sink = None
         self._orphan()
         if self.waiting:
-            self.session._admission.cancelled()
+            self.queue.cancelled()
 
     def stop_timer(self) -> None:
         """It has been answered, or will not be."""

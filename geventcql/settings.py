@@ -127,7 +127,7 @@ class SessionSettings:
         policy, profiles = profile.load_balancing_policy, self.cluster.profile_manager
         if not profiles.is_populated(policy):  # of a profile that was never added, or set later
             profiles.introduce(policy, self.cluster, self.cluster.metadata.all_hosts())
-            self.cluster._registry.open_pools(None)  # there may be hosts that only this one uses
+            self.cluster._registry.open_pools(None)  # on hosts that only this one uses
         return profile
 
     def _is_default(self, profile: ExecutionProfile) -> bool:

@@ -46,6 +46,9 @@ class ThrottledExecution(Execution):
     def proceed(self) -> None:
         """Its turn has come; in the hub, where no policy may be asked."""
         resolved = self.resolved
+        if resolved.watch is not None and self.only_host is None:
+            self._decide(resolved.watch, self)
+            return
         try:
             if resolved.plain_policy and self.only_host is None:
                 pool = self.session._router.route(resolved).first(resolved.encoder, self.values)

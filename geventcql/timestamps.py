@@ -33,8 +33,8 @@ class MonotonicTimestampGenerator(MicrosecondClock):
         self._last_warn = 0
 
     def _drift(self, now: int) -> int:
+        ahead = self.last - now
         stamp = self.last = self.last + 1
-        ahead = stamp - now
         if (
             self.warn_on_drift
             and ahead >= self.warning_threshold * 1_000_000

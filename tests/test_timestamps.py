@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+import cassandra.timestamps
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,3 +72,19 @@ def test_warns_at_intervals_while_far_ahead(monkeypatch: pytest.MonkeyPatch, cap
     assert warnings_of(MonotonicTimestampGenerator(warning_interval=2), clock, caplog) == [0, 4]
     assert warnings_of(MonotonicTimestampGenerator(warning_threshold=4, warning_interval=0), clock, caplog) == [0, 1, 2]
     assert warnings_of(MonotonicTimestampGenerator(warn_on_drift=False), clock, caplog) == []
+
+
+@given(st.lists(st.sampled_from([-1_000_001, -1_000_000, -999_999, -1, 0, 1, 500_000, 1_000_000, 2_000_000]), max_size=12))
+def test_stamps_and_warnings_are_those_of_cassandra_driver(steps: list[int]) -> None:
+    theirs = cassandra.timestamps.MonotonicTimestampGenerator()
+    warned: list[int] = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        clock = Clock(monkeypatch, 10**12)
+        ours = MonotonicTimestampGenerator()
+        monkeypatch.setattr("geventcql.timestamps.log.warning", lambda *args: warned.append(0))
+        monkeypatch.setattr("cassandra.timestamps.log.warning", lambda *args: warned.append(1))
+        for step in (0, *steps):
+            clock.now += step
+            assert ours() == theirs._next_timestamp(clock.now, theirs.last)
+            assert warned in ([], [0, 1])
+            warned.clear()

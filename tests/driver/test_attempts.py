@@ -309,6 +309,16 @@ def test_the_session_is_shut_down(session: Session, nodes: FakeCluster) -> None:
         future.result()
 
 
+def test_requests_that_wait_their_turn_under_a_limit_speculate_all_the_same(nodes: FakeCluster) -> None:
+    nodes[0].on(TEXT, Rows([("v", "int")], [(99,)]).after(1.0))
+    with cluster_of(nodes, execution_profiles=profile(constant(), request_timeout=LONG)) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        session.max_requests_per_second = 50
+        futures = [session.execute_async(statement()) for _ in range(5)]
+        assert [future.result().one().v for future in futures] == [1] * 5
+        assert all(asked(future) == [nodes[0].host, nodes[1].host] for future in futures)
+
+
 def test_attempts_that_wait_for_room(nodes: FakeCluster) -> None:
     nodes.on(TEXT, GOOD.after(0.05))
     options = {"max_requests_in_flight": 1, "max_requests_waiting": 20}
