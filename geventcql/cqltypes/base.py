@@ -50,10 +50,10 @@ class CassandraTypeType(type):
     begins with an underscore (`cassandra.cqltypes.CassandraTypeType`).
     """
 
-    def __new__(metacls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-        namespace.setdefault("cassname", name)
-        made: Any = super().__new__(metacls, name, bases, namespace)
-        if "serialize" in namespace or "deserialize" in namespace:
+    def __new__(metacls, name: str, bases: tuple[type, ...], dct: dict[str, Any]) -> Any:
+        dct.setdefault("cassname", name)
+        made: Any = super().__new__(metacls, name, bases, dct)
+        if "serialize" in dct or "deserialize" in dct:
             made._has_code = bool(bases)
         if not name.startswith("_") and "(" not in name:  # types with parameters are made anew when they are needed
             _casstypes[name] = made
