@@ -42,6 +42,7 @@ from geventcql.policies import HostDistance
 from geventcql.preparedcache import PreparedCache
 from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, ExecutionProfile, ProfileManager, default_lbp_factory
+from geventcql.profiles import NOT_SET as _NOT_SET  # noqa: F401  applications import it
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange
 from geventcql.response import ResponseFuture, ResultSet
