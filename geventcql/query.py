@@ -390,7 +390,7 @@ class HostTargetingStatement:
 
 
 def _with_type_classes(columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
-    return [column._replace(type=class_of(column.type)) for column in columns]
+    return [column._replace(type=class_of(column.type, of_column=True)) for column in columns]
 
 
 def _split_values(payload: bytes) -> list[Any]:

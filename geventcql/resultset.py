@@ -54,7 +54,7 @@ class ResultSet(PageView):
     @property
     def column_types(self) -> list[Any]:
         """The CQL types of the columns, in order, as classes of :mod:`geventcql.cqltypes`."""
-        return [class_of(c.type) for c in self._columns()]
+        return [class_of(c.type, of_column=True) for c in self._columns()]
 
     def _columns(self) -> tuple[Any, ...]:
         return self._page.decoder().columns if self._page.has_rows else ()

@@ -228,16 +228,21 @@ def cql_typename(casstypename: str) -> str:
     return name
 
 
-def class_of(cql_type: codecs.CqlType) -> Any:
-    """The class for a compiled type, which is what the driver itself works with."""
+def class_of(cql_type: codecs.CqlType, of_column: bool = False) -> Any:
+    """The class for a compiled type, which is what the driver itself works with.
+
+    :param of_column: text is VarcharType then, a subclass of UTF8Type, as servers and cassandra-driver have it
+    """
+    if of_column and isinstance(cql_type, codecs.UTF8Type):
+        return _casstypes["VarcharType"]
     if isinstance(cql_type, codecs.ApplicationType):
         return cql_type.cls
     if isinstance(cql_type, codecs.CustomType):
         return _class_by_text(cql_type.cass_name)
     made = _casstypes[cql_type.cass_name.removeprefix(apache_cassandra_type_prefix).partition("(")[0]]
     if isinstance(cql_type, codecs.UserType):
-        return made._of(cql_type, tuple(map(class_of, cql_type.subtypes)))
-    subtypes: list[Any] = [class_of(subtype) for subtype in cql_type.subtypes]
+        return made._of(cql_type, tuple(class_of(subtype, of_column) for subtype in cql_type.subtypes))
+    subtypes: list[Any] = [class_of(subtype, of_column) for subtype in cql_type.subtypes]
     if isinstance(cql_type, codecs.VectorType):
         subtypes.append(cql_type.dimension)
     return made.apply_parameters(subtypes, [None] * len(subtypes)) if subtypes else made

@@ -145,6 +145,9 @@ def test_classes_of_compiled_types() -> None:
     text = f"{PREFIX}MapType({PREFIX}Int32Type,{PREFIX}VectorType({PREFIX}FloatType, 3))"
     assert class_of(codecs.parse_type_class(text)).subtypes[1].vector_size == 3
     assert class_of(codecs.parse_cql_type("text")) is cqltypes.UTF8Type
+    mapped = class_of(codecs.parse_cql_type("map<text, frozen<list<text>>>"), of_column=True)
+    assert mapped.cql_parameterized_type() == "map<varchar, frozen<list<varchar>>>"
+    assert issubclass(mapped.subtypes[0], cqltypes.UTF8Type)
     assert cqltypes.is_counter_type("CounterColumnType") and not cqltypes.is_counter_type(cqltypes.LongType)
     assert cqltypes.is_reversed_casstype(cqltypes.lookup_casstype("ReversedType(Int32Type)"))
 
