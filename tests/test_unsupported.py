@@ -40,7 +40,7 @@ def test_modules(module: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("cloud", {"secure_connect_bundle": "x.zip"}, "SNI proxy"),
+        ("cloud", {"secure_connect_bundle": "x.zip"}, "by SNI"),
         ("column_encryption_policy", object(), "before they are bound"),
     ],
 )
