@@ -28,6 +28,7 @@ from geventcql.errors import (
     WrongHubError,
 )
 from geventcql.execution import leave
+from geventcql.familiar import FamiliarConnections
 from geventcql.host import EndPoint, Host
 from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata
@@ -41,17 +42,23 @@ from geventcql.policies import HostDistance
 from geventcql.preparedcache import PreparedCache
 from geventcql.preparing import Preparer
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, ExecutionProfile, ProfileManager, default_lbp_factory
+from geventcql.profiles import NOT_SET as _NOT_SET  # noqa: F401  applications import it
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange
 from geventcql.response import ResponseFuture, ResultSet
 from geventcql.schema import SchemaReader, SchemaRefreshing
 from geventcql.session import Session
+from geventcql.unsupported import ContinuousPagingOptions, GraphAnalyticsExecutionProfile, GraphExecutionProfile
 from geventcql.waiting import thread_id
 
 __all__ = [
     "EXEC_PROFILE_DEFAULT",
     "Cluster",
+    "ContinuousPagingOptions",
+    "DefaultConnection",
     "ExecutionProfile",
+    "GraphAnalyticsExecutionProfile",
+    "GraphExecutionProfile",
     "NoHostAvailable",
     "ProfileManager",
     "QueryExhausted",
@@ -64,11 +71,13 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+DefaultConnection = Connection
+
 DRAIN_PAUSE = 0.005
 """Seconds between looks whether everything has ended."""
 
 
-class Cluster(SchemaRefreshing, ClusterHosts):
+class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     """The configuration of, and the connections to, one Cassandra or ScyllaDB cluster (``cassandra.cluster.Cluster``).
 
     The arguments and their defaults are cassandra-driver's, save for ``compression`` (off). Those that are not listed here
@@ -297,8 +306,11 @@ class Cluster(SchemaRefreshing, ClusterHosts):
         """Add a profile; hosts that only its policy uses are connected to.
 
         :param pool_wait_timeout: seconds to wait for those connections
-        :raises ValueError: the name is taken
+        :raises ValueError: the name is taken; or settings from before there were profiles are in use, such as
+            ``session.default_timeout``
         """
+        if self._legacy:
+            raise ValueError("execution profiles cannot be added beside settings of the Session or policies of the Cluster")
         self.profile_manager.add(name, profile)
         if self._connecting is not None and self._connecting.successful():
             self.profile_manager.introduce(profile.load_balancing_policy, self, self.metadata.all_hosts())

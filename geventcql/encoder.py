@@ -103,6 +103,12 @@ class Encoder:
         """A string literal, its quotes doubled."""
         return cql_quote(val)
 
+    cql_encode_unicode = cql_encode_str
+
+    def cql_encode_str_quoted(self, val: str) -> str:
+        """The text between single quotes as it is: quotes in it are not doubled."""
+        return f"'{val}'"
+
     def cql_encode_bytes(self, val: bytes | bytearray | memoryview) -> str:
         """A blob literal: 0x and hexadecimal digits."""
         return "0x" + bytes(val).hex()

@@ -34,6 +34,12 @@ __all__ = [
 ]  # fmt: skip
 
 
+_REFUSED = {
+    "column_encryption_policy": "encrypt values before they are bound",
+    "metrics_enabled": "count in a request-init listener",
+}
+
+
 class OfDefaultProfile:
     """An attribute of the default profile that the Cluster has, too, from before there were profiles."""
 
@@ -50,6 +56,7 @@ class OfDefaultProfile:
     def __set__(self, cluster: Any, value: Any) -> None:
         if cluster._has_profiles:
             raise ValueError("the Cluster has execution profiles: set the policy of a profile")
+        cluster._legacy = True
         setattr(cluster.profile_manager.default, self._attribute, value)
 
 
@@ -172,6 +179,8 @@ class ClusterOptions:
             type(self), load_balancing_policy, default_retry_policy, execution_profiles
         )
         self._has_profiles = bool(execution_profiles)
+        self._legacy = bool(load_balancing_policy or default_retry_policy)
+        """Settings from before there were profiles are in use, which cannot be mixed with profiles."""
         self.max_requests_in_flight = max_requests_in_flight
         self.max_requests_waiting = max_requests_waiting
         self.connections_per_host: int | Mapping[int, int] = connections_per_host
@@ -219,9 +228,9 @@ def check(cluster: ClusterOptions) -> None:
     """
     if cluster.cloud:
         raise ValueError(f"Cluster(cloud=...): {NO_SNI}")
-    for name in ("column_encryption_policy", "metrics_enabled"):
+    for name, reason in _REFUSED.items():
         if getattr(cluster, name):
-            raise ValueError(f"Cluster({name}=...) is not supported by geventcql")
+            raise ValueError(f"Cluster({name}=...) is not supported by geventcql: {reason}")
     refuse_classes(
         reconnection_policy=cluster.reconnection_policy,
         address_translator=cluster.address_translator,

@@ -79,6 +79,8 @@ class ExecutionProfile:
     speculative_execution_policy: SpeculativeExecutionPolicy
     continuous_paging_options: Any
     attempt_timeout: float | None
+    _of_driver = False
+    """Made by the driver for a question of its own, whatever the application uses."""
 
     def __init__(
         self,
@@ -166,8 +168,11 @@ class ProfileManager:
     def add(self, name: Any, profile: ExecutionProfile) -> None:
         """Register another profile.
 
+        :raises TypeError: it is no ExecutionProfile
         :raises ValueError: the name is taken
         """
+        if not isinstance(profile, ExecutionProfile):
+            raise TypeError(f"execution profile {name!r} must be an ExecutionProfile, not {profile!r}")
         if name in self.profiles:
             raise ValueError(f"there is an execution profile {name!r} already")
         self.profiles[name] = profile

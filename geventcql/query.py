@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from geventcql.cqltypes import class_of
 from geventcql.cython.codecs import UNSET, BindEncoder, ColumnSpec, RowDecoder
 from geventcql.encoder import Encoder, ValueSequence, bind_params
 from geventcql.errors import TraceUnavailable
@@ -128,15 +129,15 @@ class PreparedStatement:
         )  # fmt: skip
 
     @property
-    def column_metadata(self) -> tuple[ColumnSpec, ...]:
-        """cassandra-driver's name for `bind_columns`."""
-        return self.bind_columns
+    def column_metadata(self) -> list[ColumnSpec]:
+        """`bind_columns`, their types as classes of `geventcql.cqltypes`, for applications that serialize keys by hand."""
+        return _with_type_classes(self.bind_columns)
 
     @property
-    def result_metadata(self) -> tuple[ColumnSpec, ...] | None:
-        """The columns of the result as last known, or None."""
+    def result_metadata(self) -> list[ColumnSpec] | None:
+        """The columns of the result as last known, or None; their types as classes of `geventcql.cqltypes`."""
         decoder = self.result[1]
-        return decoder.columns if decoder is not None else None
+        return _with_type_classes(decoder.columns) if decoder is not None else None
 
     @property
     def result_metadata_id(self) -> bytes | None:
@@ -386,6 +387,10 @@ class HostTargetingStatement:
 
     def __init__(self, inner_statement: Any, target_host: Any) -> None:
         self.target_host = target_host
+
+
+def _with_type_classes(columns: Iterable[ColumnSpec]) -> list[ColumnSpec]:
+    return [column._replace(type=class_of(column.type, of_column=True)) for column in columns]
 
 
 def _split_values(payload: bytes) -> list[Any]:

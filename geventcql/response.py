@@ -17,6 +17,7 @@ from gevent.greenlet import SpawnedLink
 
 from geventcql.cython.wire import Page
 from geventcql.errors import QueryExhausted
+from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.resultset import ResultSet, decoded
 from geventcql.waiting import park
 
@@ -291,7 +292,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         self.result()
         return self._execution.trace_ids
 
-    def get_query_trace(self, max_wait: float | None = None, query_cl: int | None = None) -> Any:
+    def get_query_trace(self, max_wait: float | None = None, query_cl: int = ConsistencyLevel.LOCAL_ONE) -> Any:
         """The trace of the last page's request, read from the server.
 
         :param max_wait: seconds to wait for the server to finish it; None: as long as the Session says
@@ -302,7 +303,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         ids = self.get_query_trace_ids()
         return self.session._read_trace(ids[-1], max_wait, query_cl) if ids else None
 
-    def get_all_query_traces(self, max_wait_per: float | None = None, query_cl: int | None = None) -> list[Any]:
+    def get_all_query_traces(self, max_wait_per: float | None = None, query_cl: int = ConsistencyLevel.LOCAL_ONE) -> list[Any]:
         """The traces of all pages' requests; as :meth:`get_query_trace`."""
         return [self.session._read_trace(i, max_wait_per, query_cl) for i in self.get_query_trace_ids()]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from geventcql.cqltypes import class_of
 from geventcql.cython.wire import Page, PageView, RowIterator
 from geventcql.net.scheduler import A_TURN
 
@@ -52,8 +53,8 @@ class ResultSet(PageView):
 
     @property
     def column_types(self) -> list[Any]:
-        """The CQL types of the columns, in order."""
-        return [c.type for c in self._columns()]
+        """The CQL types of the columns, in order, as classes of :mod:`geventcql.cqltypes`."""
+        return [class_of(c.type, of_column=True) for c in self._columns()]
 
     def _columns(self) -> tuple[Any, ...]:
         return self._page.decoder().columns if self._page.has_rows else ()

@@ -10,7 +10,7 @@ import itertools
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import gevent
 from gevent.event import AsyncResult
@@ -32,7 +32,7 @@ from geventcql.errors import (
 from geventcql.execution import Execution, Fetch
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
-from geventcql.protocol.constants import ConsistencyLevel, ProtocolVersion
+from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange, SetKeyspace
 from geventcql.query import PreparedStatement, SimpleStatement
 from geventcql.resolve import Resolved, ResolvedPrepare, resolve, with_parameters
@@ -40,6 +40,7 @@ from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.routing import Router
 from geventcql.settings import SessionSettings
+from geventcql.unsupported import NO_GRAPH
 from geventcql.waiting import Waker, park, thread_id
 
 if TYPE_CHECKING:
@@ -209,6 +210,12 @@ class Session(SessionSettings):
             text=text, trace=trace, custom_payload=custom_payload, paging_state=paging_state,
         )  # fmt: skip
         return resolved, values
+
+    def execute_graph(self, query: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused with UnsupportedOperation: DataStax Enterprise's graph is not supported."""
+        raise UnsupportedOperation(NO_GRAPH)
+
+    execute_graph_async = execute_graph
 
     def prepare(
         self, query: str, custom_payload: Mapping[str, bytes | None] | None = None, keyspace: str | None = None
@@ -380,7 +387,7 @@ class Session(SessionSettings):
             states[host] = {
                 "open_count": len(connections),
                 "in_flights": [c.in_flight for c in connections],
-                "orphaned": [c.orphaned for c in connections],
+                "orphan_requests": [c.orphaned for c in connections],
                 "unsent_bytes": [c.unsent_bytes for c in connections],
                 "last_error": next((pool.last_error for pool in of_host if pool.last_error is not None), None),
                 "shutdown": all(pool.is_shutdown for pool in of_host),
@@ -461,9 +468,6 @@ class Session(SessionSettings):
             raise DriverException(f"{execution.host} answered a request with {type(message).__name__}")
         return message if isinstance(execution.resolved, ResolvedPrepare) else Page.void()
 
-    def _read_trace(self, trace_id: uuid.UUID, max_wait: float | None, query_cl: int | None) -> Any:
-        return tracing.read_trace(
-            self, trace_id, self.max_trace_wait if max_wait is None else max_wait,
-            ConsistencyLevel.LOCAL_ONE if query_cl is None else query_cl,
-        )  # fmt: skip
+    def _read_trace(self, trace_id: uuid.UUID, max_wait: float | None, query_cl: int) -> Any:
+        return tracing.read_trace(self, trace_id, self.max_trace_wait if max_wait is None else max_wait, query_cl)
 

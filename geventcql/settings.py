@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from geventcql.execution import Execution
-from geventcql.profiles import NOT_SET, ExecutionProfile
+from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile
+from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.protocol.handler import ProtocolHandler
 from geventcql.query import PreparedStatement
 from geventcql.throttle import Throttle, ThrottledExecution
@@ -35,7 +36,9 @@ _SETTINGS = frozenset(
 
 
 class _OfDefaultProfile:
-    """A setting that a Session takes from the default profile until it is given a value of its own."""
+    """A setting that a Session takes from the default profile until it is given a value of its own, which cannot be mixed
+    with profiles of the application's.
+    """
 
     def __init__(self, attribute: str) -> None:
         self._attribute = attribute
@@ -50,7 +53,23 @@ class _OfDefaultProfile:
         return getattr(session.cluster.profile_manager.default, self._attribute) if own is NOT_SET else own
 
     def __set__(self, session: Any, value: Any) -> None:
+        name = self._own.removeprefix("_own_")
+        if session.cluster._has_profiles:
+            raise ValueError(f"Session.{name} cannot be set on a Cluster that has execution profiles: set it in a profile")
+        if self._attribute == "serial_consistency_level" and value is not None and not ConsistencyLevel.is_serial(value):
+            raise ValueError(f"{name} must be ConsistencyLevel.SERIAL or LOCAL_SERIAL, not {value!r}")
         session.__dict__[self._own] = value
+        session.cluster._legacy = True
+
+
+class _Handler:
+    """An instance of ProtocolHandler, or None; set to a class as in cassandra-driver, it is one of that class."""
+
+    def __get__(self, session: Any, owner: type | None = None) -> ProtocolHandler | None:
+        return None if session is None else session.__dict__.get("_handler")
+
+    def __set__(self, session: Any, value: ProtocolHandler | type[ProtocolHandler] | None) -> None:
+        session.__dict__["_handler"] = value() if isinstance(value, type) else value
 
 
 class _Remembered:
@@ -78,7 +97,7 @@ class SessionSettings:
     default_consistency_level = _OfDefaultProfile("consistency_level")
     default_serial_consistency_level = _OfDefaultProfile("serial_consistency_level")
     row_factory = _OfDefaultProfile("row_factory")
-    client_protocol_handler: ProtocolHandler | None = None
+    client_protocol_handler = _Handler()
     use_client_timestamp = True
     _throttle: Throttle | None = None
     _execution_class: type[Execution]
@@ -123,6 +142,8 @@ class SessionSettings:
 
     def _profile(self, name: Any) -> ExecutionProfile:
         profile = self.cluster.profile_manager.get(name)
+        if self.cluster._legacy and name is not EXEC_PROFILE_DEFAULT and not profile._of_driver:
+            raise ValueError("an execution profile cannot be named beside settings of the Session or policies of the Cluster")
         profile._users.add(self)
         policy, profiles = profile.load_balancing_policy, self.cluster.profile_manager
         if not profiles.is_populated(policy):  # of a profile that was never added, or set later

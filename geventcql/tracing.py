@@ -30,6 +30,7 @@ def read_trace(session: Session, trace_id: UUID, max_wait: float | None, consist
     profile = session.execution_profile_clone_update(
         session.get_execution_profile(session.cluster.profile_manager.default), row_factory=named_tuple_factory
     )
+    profile._of_driver = True
     started = monotonic()
     pause = FIRST_PAUSE
     while True:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geventcql import query
+from geventcql.cqltypes import Int32Type
 from geventcql.cython.codecs import ColumnSpec, RowDecoder, murmur3_token, parse_cql_type
 from geventcql.encoder import Encoder
 from geventcql.policies import RetryPolicy
@@ -136,14 +137,16 @@ def test_a_bound_statement_takes_over_the_options() -> None:
 
 def test_prepared_statements() -> None:
     statement = prepared((1, 0))
-    assert statement.column_metadata == statement.bind_columns and len(statement.bind_columns) == 3
+    columns = statement.column_metadata
+    assert [c[:3] for c in columns] == [c[:3] for c in statement.bind_columns] and len(columns) == 3
+    assert columns[0].type is Int32Type and columns[0].type.serialize(7, 5) == b"\0\0\0\7"
     assert [statement.is_routing_key_index(i) for i in range(3)] == [True, True, False]
     assert not prepared(None).is_routing_key_index(0) and prepared(()).routing_key_indexes is None
     assert statement.result == (None, None)
     assert statement.result_metadata is None and statement.result_metadata_id is None
     decoder = RowDecoder((ColumnSpec("ks", "t", "r", parse_cql_type("int")),))
     statement.result = (b"m", decoder)
-    assert statement.result_metadata == decoder.columns and statement.result_metadata_id == b"m"
+    assert statement.result_metadata == [("ks", "t", "r", Int32Type)] and statement.result_metadata_id == b"m"
     with pytest.raises(AttributeError):
         statement.consistency = 1  # type: ignore[attr-defined]  # a misspelt option does not pass in silence
     alive = weakref.ref(statement)

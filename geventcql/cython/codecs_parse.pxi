@@ -81,6 +81,18 @@ cdef class TypeText:
         return 0
 
 
+cdef dict _application_classes = {}  # class name without its package -> what gives the CassandraType of a class name
+
+
+def register_class(str name not None, lookup):
+    """Have columns of the server's class `name` (Cassandra's own without their package) read and written by a class of
+    the application's.
+
+    `lookup`: gives, for such a class name with its parameters, a :class:`geventcql.cqltypes.CassandraType`.
+    """
+    _application_classes[name] = lookup
+
+
 def parse_type_class(text, user_types=None):
     """The type that Cassandra's class name `text` stands for; short names (without package) will do.
 
@@ -99,6 +111,11 @@ cdef CqlType class_type(TypeText tokens, object user_types, int depth):
     cdef str short = name.removeprefix(CASS_PREFIX)
     if depth > DEEPEST:
         raise ValueError(f"types are nested deeper than {DEEPEST} levels")
+    if short in _application_classes:
+        if tokens.take("("):
+            skip_parameters(tokens)
+        name = tokens.text[start : tokens.at].rstrip()
+        return ApplicationType(name, _application_classes[short](name))
     if short in _simple_classes:
         return _simple_classes[short]
     if not tokens.take("("):

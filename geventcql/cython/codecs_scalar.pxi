@@ -450,6 +450,31 @@ cdef class CustomType(CqlType):
         return write_bytes(w, value)
 
 
+cdef object _newest = 5  # what applications' classes are told: values are the same in protocol v3, v4 and v5
+
+
+@cython.final
+cdef class ApplicationType(CqlType):
+    """A class of the server that the application has a CassandraType for, `cls`: that reads and writes the values."""
+
+    cdef readonly object cls
+
+    def __cinit__(self, str cass_name not None, cls not None):
+        self.name = f"'{cass_name}'"
+        self.cass_name = cass_name
+        self.cls = cls
+        self.fixed = cls.serial_size() or 0
+        self.hashable = False  # nobody knows
+        self.distinct = False
+        self.leaf = False
+
+    cdef object read(self, const char *p, Py_ssize_t n):
+        return self.cls.from_binary(PyBytes_FromStringAndSize(p, n), _newest)
+
+    cdef int write(self, Writer *w, object value) except -1:
+        return write_bytes(w, self.cls.to_binary(value, _newest))
+
+
 @cython.final
 cdef class InetAddressType(CqlType):
     """inet: str; from an ipaddress.IPv4Address or IPv6Address too."""

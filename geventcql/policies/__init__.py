@@ -4,6 +4,7 @@ Layer: model. Each family has a module of its own.
 """
 
 from geventcql.policies.conviction import ConvictionPolicy, SimpleConvictionPolicy
+from geventcql.policies.encryption import ColDesc, ColumnEncryptionPolicy
 from geventcql.policies.load_balancing import (
     DCAwareRoundRobinPolicy,
     HostDistance,
@@ -46,6 +47,8 @@ from geventcql.protocol.constants import WriteType
 
 __all__ = [
     "AddressTranslator",
+    "ColDesc",
+    "ColumnEncryptionPolicy",
     "ConstantReconnectionPolicy",
     "ConstantSpeculativeExecutionPolicy",
     "ConvictionPolicy",

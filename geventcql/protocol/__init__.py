@@ -40,7 +40,12 @@ from geventcql.protocol.constants import (
     RESULT_KIND_SET_KEYSPACE,
     RESULT_KIND_VOID,
 )
-from geventcql.protocol.handler import ProtocolHandler
+from geventcql.protocol.handler import (
+    LazyProtocolHandler,
+    NumpyProtocolHandler,
+    ProtocolHandler,
+    cython_protocol_handler,
+)
 
 __all__ = [
     "RESULT_KIND_PREPARED",
@@ -59,7 +64,9 @@ __all__ = [
     "InternalError",
     "InvalidRequestException",
     "IsBootstrappingErrorMessage",
+    "LazyProtocolHandler",
     "NotSupportedError",
+    "NumpyProtocolHandler",
     "OverloadedErrorMessage",
     "PreparedQueryNotFound",
     "ProtocolException",
@@ -75,5 +82,6 @@ __all__ = [
     "UnavailableErrorMessage",
     "WriteFailureMessage",
     "WriteTimeoutErrorMessage",
+    "cython_protocol_handler",
     "error_classes",
 ]

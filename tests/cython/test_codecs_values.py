@@ -114,6 +114,7 @@ def test_golden_covers_every_type() -> None:
     covered = {type(parse_cql_type(cql_type)) for cql_type, _, _ in GOLDEN}
     leaves = {cls for cls in vars(codecs).values() if isinstance(cls, type) and issubclass(cls, codecs.CqlType)}
     assert leaves - covered == {
+        codecs.ApplicationType,
         codecs.CqlType,
         codecs.CustomType,
         codecs.UserType,

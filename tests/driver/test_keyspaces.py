@@ -280,7 +280,7 @@ def test_the_state_of_all_pools_of_a_host(node: FakeNode) -> None:
         assert sum(state["in_flights"]) == 1 and state["last_error"] is None and not state["shutdown"]
         future._execution.cancel()
         [state] = within.get_pool_state().values()
-        assert sum(state["orphaned"]) == 1 and len(state["orphaned"]) == len(state["unsent_bytes"])
+        assert sum(state["orphan_requests"]) == 1 and len(state["orphan_requests"]) == len(state["unsent_bytes"])
 
 
 def test_pools_of_keyspaces_that_nobody_is_in_are_closed(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:

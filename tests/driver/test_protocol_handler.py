@@ -9,7 +9,14 @@ import pytest
 from cassandra.cluster import ResultSet
 
 from geventcql.cluster import Cluster
-from geventcql.protocol import ProtocolHandler
+from geventcql.errors import UnsupportedOperation
+from geventcql.protocol import (
+    LazyProtocolHandler,
+    NumpyProtocolHandler,
+    ProtocolHandler,
+    cython_protocol_handler,
+)
+from geventcql.query import tuple_factory
 from tests.support.fakenode import FakeNode, Rows
 
 COLUMNS = [("k", "int"), ("v", "text")]
@@ -114,3 +121,44 @@ def test_what_a_page_becomes(by: str, result: str) -> None:
         assert list(theirs.current_rows) == rows
 
 
+
+
+def test_classes_are_taken_as_in_cassandra_driver() -> None:
+    with FakeNode() as node, Cluster([("127.0.0.1", node.port)]) as cluster:
+        node.on("SELECT k, v FROM t", rows=COLUMNS, data=[(1, "a"), (2, "b")])
+        session = cluster.connect()
+        session.client_protocol_handler = Upper
+        assert list(session.execute("SELECT k, v FROM t")) == [(1, "A"), (2, "B")]
+        session.row_factory = tuple_factory
+        session.client_protocol_handler = LazyProtocolHandler
+        assert list(session.execute("SELECT k, v FROM t")) == [(1, "a"), (2, "b")]
+        session.row_factory = lambda names, rows: [dict(zip(names, row, strict=True)) for row in rows]
+        assert session.execute("SELECT k, v FROM t").all()[1] == {"k": 2, "v": "b"}
+        session.client_protocol_handler = ProtocolHandler
+        assert session.execute("SELECT k, v FROM t").one() == {"k": 1, "v": "a"}
+
+
+def test_lazy_rows_of_a_large_page() -> None:
+    with FakeNode() as node, Cluster([("127.0.0.1", node.port)]) as cluster:
+        node.on("SELECT k, v FROM t", rows=COLUMNS, data=[(k, "a") for k in range(2500)])
+        session = cluster.connect()
+        session.client_protocol_handler = LazyProtocolHandler
+        assert [row.k for row in session.execute("SELECT k, v FROM t")] == list(range(2500))
+
+
+def test_handlers_that_would_not_be_asked_are_refused() -> None:
+    class Debug(ProtocolHandler):
+        @classmethod
+        def decode_message(cls, *args: Any) -> Any:
+            raise AssertionError("not asked")
+
+    class Types(ProtocolHandler):
+        message_types_by_opcode: dict[int, Any] = {}
+
+    with FakeNode() as node, Cluster([("127.0.0.1", node.port)]) as cluster:
+        session = cluster.connect()
+        for handler, word in ((Debug, "decode_message"), (Types, "message_types_by_opcode"), (NumpyProtocolHandler, "yet")):
+            with pytest.raises(UnsupportedOperation, match=word):
+                session.client_protocol_handler = handler
+        with pytest.raises(UnsupportedOperation, match="subclass"):
+            cython_protocol_handler(object())

@@ -10,6 +10,7 @@ takes the fixture `hub_errors`, asserts on it and clears it.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
@@ -154,6 +155,7 @@ class _Driver:
     def _watch_connections(self, kind: Any) -> None:
         begin, end = kind.__init__, kind._end
 
+        @functools.wraps(begin)
         def __init__(connection: Any, *args: Any, **kwargs: Any) -> None:
             begin(connection, *args, **kwargs)
             self.connections.add(connection)
@@ -168,6 +170,7 @@ class _Driver:
     def _watch_clusters(self, kind: Any) -> None:
         begin = kind.__init__
 
+        @functools.wraps(begin)
         def __init__(cluster: Any, *args: Any, **kwargs: Any) -> None:
             begin(cluster, *args, **kwargs)
             self.clusters.add(cluster)

@@ -1,0 +1,35 @@
+"""Which files a command looks at (layer: facade)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+__all__ = ["python_files"]
+
+_NOT_SOURCES = {"__pycache__", "node_modules", "site-packages"}
+
+
+def python_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The Python files among `paths` and below the directories among them, each once, sorted.
+
+    A file that is named counts whatever its name; below a directory, hidden ones, virtual environments and caches are left
+    out.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        for found in sorted(_below(path)) if path.is_dir() else [path]:
+            if found.resolve() not in seen:
+                seen.add(found.resolve())
+                yield found
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    for name, directories, files in os.walk(directory):
+        directories[:] = [
+            d
+            for d in directories
+            if not d.startswith(".") and d not in _NOT_SOURCES and not Path(name, d, "pyvenv.cfg").exists()
+        ]
+        yield from (Path(name, file) for file in files if file.endswith((".py", ".pyi")))

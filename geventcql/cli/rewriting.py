@@ -1,0 +1,249 @@
+"""Rewrites a Python file of an application of cassandra-driver's (layer: facade). Comments and formatting stay.
+
+Changed are imports, uses of the names that they bind, and strings where they are known to name modules: in calls such as
+`mock.patch` and `logging.getLogger`, and below `loggers` in a logging configuration. What has no counterpart stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import libcst as cst
+from libcst.metadata import (
+    ImportAssignment,
+    MetadataWrapper,
+    PositionProvider,
+    QualifiedNameProvider,
+    QualifiedNameSource,
+    ScopeProvider,
+)
+
+from geventcql.cli.mapping import MODULES, Found, find, module_of
+
+__all__ = ["migrated"]
+
+_OURS = re.compile(r"cassandra(?:\.\w+)*")
+_TAKE_PATHS = {
+    "__import__", "delattr", "find_spec", "getLogger", "import_module", "importorskip", "multiple", "patch", "resolve_name",
+    "setattr",
+}  # fmt: skip
+"""Functions whose first argument may name a module, or something in one."""
+
+
+def migrated(source: bytes) -> tuple[bytes, list[tuple[int, str]]]:
+    """The file with geventcql in place of cassandra-driver, and what has no counterpart, as (line, what and why).
+
+    :raises libcst.ParserSyntaxError: it is no Python
+    """
+    wrapper = MetadataWrapper(cst.parse_module(source))
+    rewriter = _Rewriter()
+    return wrapper.visit(rewriter).bytes, sorted(set(rewriter.problems))
+
+
+def _dotted(node: cst.BaseExpression) -> str | None:
+    """`a.b.c` as text; None for other expressions."""
+    if isinstance(node, cst.Name):
+        return node.value
+    if isinstance(node, cst.Attribute):
+        before = _dotted(node.value)
+        return None if before is None else f"{before}.{node.attr.value}"
+    return None
+
+
+def _expression(dotted: str) -> Any:
+    return cst.parse_expression(dotted)
+
+
+def _is_ours(dotted: str) -> bool:
+    return dotted == "cassandra" or dotted.startswith("cassandra.")
+
+
+def _split(path: str) -> tuple[str, str | None]:
+    """The module that a path begins with, and the name behind it, if there is more."""
+    parts = path.split(".")
+    length = next(n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in MODULES)
+    return ".".join(parts[:length]), parts[length] if length < len(parts) else None
+
+
+def _counterpart(path: str) -> tuple[str, Found]:
+    """The module that a path begins with, and what that module or the name behind it is here."""
+    module, name = _split(path)
+    return module, module_of(module) if name is None else find(module, name)
+
+
+class _Rewriter(cst.CSTTransformer):
+    METADATA_DEPENDENCIES = (PositionProvider, QualifiedNameProvider, ScopeProvider)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: list[tuple[int, str]] = []
+        self._replacements: dict[cst.CSTNode, cst.BaseExpression] = {}
+        self._strings: dict[cst.CSTNode, bool] = {}
+        """Strings that name something, and whether that is a logger."""
+        self._inner: set[cst.CSTNode] = set()
+        """Beginnings of attribute chains that have been looked at as a whole."""
+        self._more: dict[cst.CSTNode, list[cst.ImportFrom]] = {}
+        """Imports that a statement falls into besides itself."""
+
+    def _report(self, node: cst.CSTNode, what: str, why: str) -> None:
+        line = self.get_metadata(PositionProvider, node).start.line
+        self.problems.append((line, f"{what}: {why}"))
+
+    # -- imports ------------------------------------------------------------------------------------------------------
+
+    def visit_Import(self, node: cst.Import) -> bool:
+        return False
+
+    def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
+        return False
+
+    def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> cst.Import:
+        return updated_node.with_changes(names=[self._imported(alias) for alias in original_node.names])
+
+    def _imported(self, alias: cst.ImportAlias) -> cst.ImportAlias:
+        path = _dotted(alias.name)
+        if path is None or not _is_ours(path):
+            return alias
+        found = module_of(path)
+        if found.module is None:
+            self._report(alias, path, found.reason)
+            return alias
+        if alias.asname is None and self._is_bound_otherwise(alias):
+            if path != "cassandra":
+                self._report(alias, path, "the name cassandra is bound to something else, too; import it under another")
+                return alias
+            alias = alias.with_changes(
+                asname=cst.AsName(cst.Name("cassandra"), cst.SimpleWhitespace(" "), cst.SimpleWhitespace(" "))
+            )
+        return alias.with_changes(name=_expression(found.module))
+
+    def _is_bound_otherwise(self, node: cst.CSTNode) -> bool:
+        scope = self.get_metadata(ScopeProvider, node, None)
+        return scope is not None and any(not isinstance(a, ImportAssignment) for a in scope["cassandra"])
+
+    def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> cst.ImportFrom:
+        module = _dotted(original_node.module) if original_node.module is not None else None
+        if module is None or original_node.relative or not _is_ours(module):
+            return updated_node
+        if isinstance(original_node.names, cst.ImportStar):
+            found = module_of(module)
+            if found.module is None:
+                self._report(original_node, module, found.reason)
+                return updated_node
+            return updated_node.with_changes(module=_expression(found.module))
+        groups: dict[str, list[cst.ImportAlias]] = {}
+        for alias in original_node.names:
+            name = _dotted(alias.name) or ""
+            found = find(module, name)
+            if found.reason:
+                self._report(alias, f"{module}.{name}", found.reason)
+            groups.setdefault(found.module or module, []).append(alias)
+        first, *others = groups.items()
+        self._more[original_node] = [
+            cst.ImportFrom(module=_expression(where), names=_listed(aliases)) for where, aliases in others
+        ]
+        names = list(first[1])
+        if others and original_node.lpar is None:
+            names = _listed(names)
+        elif others:
+            names[-1] = names[-1].with_changes(comma=original_node.names[-1].comma)
+        return updated_node.with_changes(module=_expression(first[0]), names=names)
+
+    def leave_SimpleStatementLine(
+        self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
+    ) -> Any:
+        more = [statement for small in original_node.body for statement in self._more.get(small, [])]
+        if not more:
+            return updated_node
+        return cst.FlattenSentinel([updated_node, *(cst.SimpleStatementLine([statement]) for statement in more)])
+
+    # -- uses ---------------------------------------------------------------------------------------------------------
+
+    def _import_path(self, node: cst.BaseExpression) -> str | None:
+        """What cassandra-driver calls what this expression stands for; None if it is not imported from there."""
+        root = node
+        while isinstance(root, cst.Attribute):
+            root = root.value
+        scope = self.get_metadata(ScopeProvider, root, None)
+        if not isinstance(root, cst.Name) or scope is None:
+            return None
+        if any(not isinstance(assignment, ImportAssignment) for assignment in scope[root.value]):
+            return None  # a parameter, say, of the same name
+        names: Any = self.get_metadata(QualifiedNameProvider, node, set())
+        paths = {n.name for n in names if n.source is QualifiedNameSource.IMPORT and _is_ours(n.name)}
+        return paths.pop() if len(paths) == len(names) == 1 else None
+
+    def visit_Attribute(self, node: cst.Attribute) -> None:
+        path, written = self._import_path(node), _dotted(node)
+        if node in self._inner or path is None or written is None:
+            return
+        chain: list[cst.BaseExpression] = [node]
+        while isinstance(chain[-1], cst.Attribute):
+            chain.append(chain[-1].value)
+        self._inner.update(chain)
+        module, found = _counterpart(path)
+        if path != written or not _is_ours(written):  # through `as`, or `from`: the import says where it is
+            self._look_through(node, path, found)
+        elif found.module is None:
+            self._report(node, path, found.reason)
+        else:
+            start = next(part for part in chain if _dotted(part) == module)
+            self._replacements[start] = _expression(found.module)
+
+    def _look_through(self, node: cst.Attribute, path: str, found: Found) -> None:
+        module, name = _split(path)
+        if name is None or path.rpartition(".")[0] != module:
+            return  # of a class, say, that the import itself was looked at for
+        if found.module is None:
+            self._report(node, path, found.reason)
+        elif found.module != module_of(module).module:
+            self._report(node, path, f"it is {found.module}.{name} here")
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        return self._replacements.get(original_node, updated_node)
+
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
+        if original_node.value == "cassandra" and original_node not in self._inner:
+            bound = self._import_path(original_node)
+            return updated_node.with_changes(value="geventcql") if bound == "cassandra" else updated_node
+        return self._replacements.get(original_node, updated_node)
+
+    # -- strings ------------------------------------------------------------------------------------------------------
+
+    def visit_Call(self, node: cst.Call) -> None:
+        name = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+        if isinstance(name, cst.Name) and name.value in _TAKE_PATHS and node.args:
+            self._strings[node.args[0].value] = name.value == "getLogger"
+
+    def visit_DictElement(self, node: cst.DictElement) -> None:
+        key = node.key.evaluated_value if isinstance(node.key, cst.SimpleString) else None
+        if key == "loggers" and isinstance(node.value, cst.Dict):
+            self._strings.update({e.key: True for e in node.value.elements if isinstance(e, cst.DictElement)})
+
+    def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
+        path = original_node.evaluated_value
+        if not isinstance(path, str) or not _OURS.fullmatch(path):
+            return updated_node
+        if original_node not in self._strings:
+            if "." in path and _split(path)[0] != "cassandra":
+                self._report(original_node, repr(path), "a string that may name a part of cassandra-driver, left as it is")
+            return updated_node
+        if self._strings[original_node]:
+            return _with_text(updated_node, path, path.replace("cassandra", "geventcql", 1))
+        module, found = _counterpart(path)
+        if found.module is None:
+            self._report(original_node, path, found.reason)
+            return updated_node
+        return _with_text(updated_node, path, found.module + path[len(module) :])
+
+
+def _with_text(node: cst.SimpleString, old: str, new: str) -> cst.SimpleString:
+    return node.with_changes(value=node.value.replace(old, new, 1))
+
+
+def _listed(aliases: Sequence[cst.ImportAlias]) -> list[cst.ImportAlias]:
+    """Names of an import without parentheses: one line, no comma behind the last."""
+    commas = [*(cst.Comma(whitespace_after=cst.SimpleWhitespace(" ")) for _ in aliases[1:]), cst.MaybeSentinel.DEFAULT]
+    return [alias.with_changes(comma=comma) for alias, comma in zip(aliases, commas, strict=True)]

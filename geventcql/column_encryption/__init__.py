@@ -1,0 +1,1 @@
+"""cassandra-driver's package of column encryption policies (layer: facade)."""

@@ -1,0 +1,58 @@
+"""Names of cassandra-driver's that stand for what geventcql does not do (layer: model).
+
+Importing them works, so that one import more does not keep an application from starting; making use of them raises
+UnsupportedOperation, which says why and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from geventcql.errors import UnsupportedOperation
+
+__all__ = [
+    "ContinuousPagingOptions",
+    "GraphAnalyticsExecutionProfile",
+    "GraphExecutionProfile",
+    "Unsupported",
+    "refusing",
+]
+
+NO_GRAPH = "DataStax Enterprise's graph is not supported by geventcql: execute CQL, or stay with cassandra-driver for it"
+
+
+class Unsupported:
+    """A class of which no instance can be made; `reason` says why."""
+
+    reason = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnsupportedOperation(f"{type(self).__name__}: {self.reason}")
+
+
+class GraphExecutionProfile(Unsupported):
+    """(`cassandra.cluster.GraphExecutionProfile`)"""
+
+    reason = NO_GRAPH
+
+
+class GraphAnalyticsExecutionProfile(GraphExecutionProfile):
+    """(`cassandra.cluster.GraphAnalyticsExecutionProfile`)"""
+
+
+class ContinuousPagingOptions(Unsupported):
+    """(`cassandra.cluster.ContinuousPagingOptions`)"""
+
+    reason = "continuous paging is a feature of DSE that geventcql does not have; automatic paging reads ahead, too"
+
+
+def refusing(module: str, reason: str) -> Callable[[str], Any]:
+    """A module's `__getattr__` that refuses every name, saying why."""
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):  # asked for by Python itself
+            raise AttributeError(name)
+        raise ImportError(f"{module}.{name} is not there: {reason}", name=module)
+
+    return __getattr__

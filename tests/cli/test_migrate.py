@@ -1,0 +1,248 @@
+"""`geventcql migrate`: what it makes of an application's sources, what it tells, and what it leaves alone."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from geventcql.cli.commands import cli
+from geventcql.cli.mapping import MODULES, REASONS, find, module_of
+from geventcql.cli.rewriting import migrated
+from tests.test_migration import documented
+
+
+def rewritten(source: str) -> tuple[str, list[tuple[int, str]]]:
+    after, problems = migrated(source.encode())
+    return after.decode(), problems
+
+
+CASES = [
+    # imports
+    ("import cassandra\n", "import geventcql\n"),
+    ("import cassandra.cluster, os  # both\n", "import geventcql.cluster, os  # both\n"),
+    ("import cassandra.query as q\n", "import geventcql.query as q\n"),
+    ("from cassandra import ConsistencyLevel as CL\n", "from geventcql import ConsistencyLevel as CL\n"),
+    ("from cassandra import cluster, query\n", "from geventcql import cluster, query\n"),
+    ("from cassandra.policies import *\n", "from geventcql.policies import *\n"),
+    ("from cassandra.io.geventreactor import GeventConnection\n", "from geventcql.io.geventreactor import GeventConnection\n"),
+    ("if x:\n\tfrom  cassandra.util import Date\n", "if x:\n\tfrom  geventcql.util import Date\n"),
+    (
+        "from cassandra.cluster import (\n    Cluster,  # the one\n\n    Session\n)\n",
+        "from geventcql.cluster import (\n    Cluster,  # the one\n\n    Session\n)\n",
+    ),
+    # names that cassandra-driver's module only imports itself
+    (
+        "from cassandra.cluster import Cluster, ConsistencyLevel, SimpleStatement as S  # all\nx = 1\n",
+        "from geventcql.cluster import Cluster  # all\nfrom geventcql import ConsistencyLevel\n"
+        "from geventcql.query import SimpleStatement as S\nx = 1\n",
+    ),
+    (
+        "from cassandra.cluster import (\n    Cluster,\n    PreparedStatement,\n)\n",
+        "from geventcql.cluster import (\n    Cluster,\n)\nfrom geventcql.query import PreparedStatement\n",
+    ),
+    # uses
+    (
+        "import cassandra.cluster\nc: cassandra.cluster.Cluster = cassandra.cluster.Cluster().connect\n",
+        "import geventcql.cluster\nc: geventcql.cluster.Cluster = geventcql.cluster.Cluster().connect\n",
+    ),
+    ("import cassandra\nraise cassandra.Timeout from None\n", "import geventcql\nraise geventcql.Timeout from None\n"),
+    ("import cassandra\nreload(cassandra)\n", "import geventcql\nreload(geventcql)\n"),
+    (
+        "import cassandra.cluster\ndef f():\n    return cassandra.cluster.SimpleStatement\n",
+        "import geventcql.cluster\ndef f():\n    return geventcql.query.SimpleStatement\n",
+    ),
+    (
+        "import cassandra.cluster\ndef f(cassandra):\n    return cassandra.cluster\n",
+        "import geventcql.cluster\ndef f(cassandra):\n    return cassandra.cluster\n",
+    ),
+    (
+        "try:\n    import cassandra\nexcept ImportError:\n    cassandra = None\nprint(cassandra)\n",
+        "try:\n    import geventcql as cassandra\nexcept ImportError:\n    cassandra = None\nprint(cassandra)\n",
+    ),
+    # strings
+    ("@mock.patch('cassandra.cluster.Session')\ndef f(): ...\n", "@mock.patch('geventcql.cluster.Session')\ndef f(): ...\n"),
+    ('patch("cassandra.cluster.SimpleStatement")\n', 'patch("geventcql.query.SimpleStatement")\n'),
+    ('mp.setattr("cassandra.cluster.Cluster.connect", f)\n', 'mp.setattr("geventcql.cluster.Cluster.connect", f)\n'),
+    ('logging.getLogger("cassandra")\n', 'logging.getLogger("geventcql")\n'),
+    ('logging.getLogger("cassandra.pool.Host")\n', 'logging.getLogger("geventcql.pool.Host")\n'),
+    ('importlib.import_module(r"cassandra.query")\n', 'importlib.import_module(r"geventcql.query")\n'),
+    ('LOG = {"loggers": {"cassandra": {"level": "INFO"}}}\n', 'LOG = {"loggers": {"geventcql": {"level": "INFO"}}}\n'),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), CASES, ids=range(len(CASES)))
+def test_rewritten(before: str, after: str) -> None:
+    assert rewritten(before) == (after, [])
+    assert rewritten(after) == (after, [])
+    ast.parse(after)
+
+
+UNTOUCHED = [
+    'host = "cassandra"\n',
+    'x = {"cassandra": 1}\ny = b"cassandra.cluster"\nz = f"cassandra.cluster {x}"\n',
+    "from .cassandra import Cluster\nfrom cassandra_models import X\nimport cassandra_x\n",
+    "cassandra = make()\ncassandra.cluster.start()\n",
+    "def f(cassandra):\n    return cassandra.cluster\n",
+    '"""Talks to cassandra.cluster."""\n',
+    "class A:\n    cassandra = 1\n    def f(self):\n        return self.cassandra.cluster\n",
+]
+
+
+@pytest.mark.parametrize("source", UNTOUCHED, ids=range(len(UNTOUCHED)))
+def test_left_alone(source: str) -> None:
+    assert rewritten(source) == (source, [])
+
+
+PROBLEMS = [
+    ("from cassandra.cqlengine import models\n", None, "1: cassandra.cqlengine.models: the object mapper"),
+    ("import cassandra.cqlengine.models\n", None, "1: cassandra.cqlengine.models: the object mapper"),
+    ("from cassandra.io.libevreactor import LibevConnection\n", None, "1: cassandra.io.libevreactor.LibevConnection: there"),
+    (
+        "\nfrom cassandra.cluster import Cluster, EXEC_PROFILE_GRAPH_DEFAULT\n",
+        "\nfrom geventcql.cluster import Cluster\nfrom cassandra.cluster import EXEC_PROFILE_GRAPH_DEFAULT\n",
+        "2: cassandra.cluster.EXEC_PROFILE_GRAPH_DEFAULT: DataStax Enterprise's graph",
+    ),
+    (
+        "import cassandra.protocol\ncassandra.protocol.QueryMessage\n",
+        "import geventcql.protocol\ncassandra.protocol.QueryMessage\n",
+        "2: cassandra.protocol.QueryMessage: messages are encoded",
+    ),
+    (
+        "from cassandra.cluster import GraphExecutionProfile\n",
+        "from geventcql.cluster import GraphExecutionProfile\n",
+        "1: cassandra.cluster.GraphExecutionProfile: refused when it is used",
+    ),
+    (
+        "from cassandra.protocol import NumpyProtocolHandler\n",
+        "from geventcql.protocol import NumpyProtocolHandler\n",
+        "1: cassandra.protocol.NumpyProtocolHandler: not supported yet",
+    ),
+    (
+        "from cassandra import cluster as c\nc.SimpleStatement\n",
+        "from geventcql import cluster as c\nc.SimpleStatement\n",
+        "2: cassandra.cluster.SimpleStatement: it is geventcql.query.SimpleStatement here",
+    ),
+    ("import cassandra.cluster\ncassandra = 1\n", None, "1: cassandra.cluster: the name cassandra is bound"),
+    ('x = "cassandra.cluster.Session"\n', None, "1: 'cassandra.cluster.Session': a string that may name"),
+    ('patch("cassandra.cqlengine.connection.setup")\n', None, "1: cassandra.cqlengine.connection.setup: the object mapper"),
+    ("from cassandra.cqlengine import *\n", None, "1: cassandra.cqlengine: the object mapper"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "problem"), PROBLEMS, ids=range(len(PROBLEMS)))
+def test_what_has_no_counterpart_is_told(before: str, after: str | None, problem: str) -> None:
+    made, problems = rewritten(before)
+    assert made == (before if after is None else after)
+    [(line, text)] = problems
+    assert f"{line}: {text}".startswith(problem)
+    assert rewritten(made)[0] == made
+
+
+# -- what the mapping knows
+
+
+def test_every_module_of_cassandra_driver_is_known() -> None:
+    root = Path(importlib.import_module("cassandra").__file__ or "").parent
+    inside = {"cython_deps", "segment", "type_codes", "column_encryption._policies"}
+    for path in root.rglob("*.py"):
+        name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        if name not in inside and name.partition(".")[0] not in ("cqlengine", "datastax", "graph"):
+            assert f"cassandra.{name}".rstrip(".") in MODULES
+
+
+def test_every_missing_name_has_a_reason_and_every_reason_a_missing_name() -> None:
+    missing = {f"{where}.{name}".lstrip(".") for where, names in documented().items() for name in names}
+    used = set()
+    refused = {"protocol.NumpyProtocolHandler", "protocol.cython_protocol_handler", "cqlengine", "graph", "datastax"}
+    for name in missing | refused | {"metrics", "io.libevreactor", "auth.DSEGSSAPIAuthProvider"}:
+        used.add(next(pattern for pattern, _ in REASONS if fnmatch.fnmatchcase(name, pattern)))
+    assert used == {pattern for pattern, _ in REASONS}
+
+
+def test_modules_and_names() -> None:
+    assert module_of("cassandra").module == "geventcql" and module_of("cassandra.io").module == "geventcql.io"
+    for module in ("cassandra.cqlengine", "cassandra.graph", "cassandra.datastax", "cassandra.io.twistedreactor"):
+        assert module_of(module).module is None and module_of(module).reason
+    assert find("cassandra.cluster", "Cluster").module == "geventcql.cluster"
+    assert find("cassandra.cluster", "_NOT_SET").module == "geventcql.cluster"
+    assert find("cassandra", "policies").module == "geventcql"
+
+
+# -- the command
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Path:
+    for name, text in {
+        "app.py": "from cassandra.cluster import Cluster\n",
+        "sub/model.py": "from cassandra.cqlengine import models\n",
+        "sub/other.py": "x = 1\n",
+        ".hidden/a.py": "import cassandra\n",
+        "env/pyvenv.cfg": "",
+        "env/lib/a.py": "import cassandra\n",
+        "notes.txt": "import cassandra\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli, ["migrate", *map(str, arguments)], catch_exceptions=False)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_shows_a_diff(application: Path) -> None:
+    code, out, err = run(application / "app.py")
+    path = application / "app.py"
+    assert code == 0 and out == (
+        f"--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n"
+        "-from cassandra.cluster import Cluster\n+from geventcql.cluster import Cluster\n"
+    )
+    assert "1 files to be changed" in err and path.read_text() == "from cassandra.cluster import Cluster\n"
+
+
+def test_writes_once(application: Path) -> None:
+    before = {path: path.read_bytes() for path in application.rglob("*.*") if path.is_file()}
+    code, out, err = run("--write", application)
+    path = application / "sub" / "model.py"
+    assert code == 1 and out == f"changed {application / 'app.py'}\n"
+    assert err.splitlines()[0] == (
+        f"{path}:1: cassandra.cqlengine.models: the object mapper is not part of geventcql; execute statements with a Session"
+    )
+    assert "1 files changed, 1 places" in err
+    changed = {path for path, text in before.items() if path.read_bytes() != text}
+    assert changed == {application / "app.py"}
+    assert run("--write", application)[1] == ""
+
+
+def test_files_that_cannot_be_read(application: Path) -> None:
+    (application / "broken.py").write_text("import cassandra\ndef (:\n")
+    (application / "latin.py").write_bytes(b"import cassandra # \xff\n")
+    code, _, err = run("--write", application)
+    assert code == 2 and "broken.py: cannot be read" in err and "latin.py: cannot be read" in err
+    assert (application / "app.py").read_text() == "from geventcql.cluster import Cluster\n"
+    assert run(application / "nowhere.py")[0] == 2
+
+
+def test_bytes_that_are_not_ours_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_bytes(b"# -*- coding: latin-1 -*-\r\nimport cassandra  # \xfc\r\nx = 1  \r\n\r\n")
+    assert run("--write", path)[0] == 0
+    assert path.read_bytes() == b"# -*- coding: latin-1 -*-\r\nimport geventcql  # \xfc\r\nx = 1  \r\n\r\n"
+
+
+def test_as_a_command_without_its_packages(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "geventcql.cli", "--version"]
+    assert subprocess.run(command, capture_output=True, check=True, text=True).stdout.startswith("geventcql, version")
+    (tmp_path / "libcst.py").write_text("raise ModuleNotFoundError(name='libcst')")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from geventcql.cli.main import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert result.returncode == 1 and "pip install 'geventcql[cli]'" in result.stderr
