@@ -348,7 +348,7 @@ def test_an_authenticator_that_raises(where: str) -> None:
 
 @STEPS
 def test_an_authenticator_that_hangs(where: str) -> None:
-    """It has the time to connect, as all else; other hosts do not wait for it."""
+    """It has the time to connect, as all else."""
     provider = broken(where, lambda: gevent.sleep(30))
     with FakeNode(auth=one_round) as node:
         began = time.monotonic()
@@ -360,6 +360,22 @@ def test_an_authenticator_that_hangs(where: str) -> None:
         assert isinstance(error, ConnectionException)
         assert "the authenticator of auth_provider gave no token in 0.2 s" in str(error)
         node.wait_for(lambda n: not n.connections)
+
+
+def test_nobody_waits_for_the_authenticator_of_another_host() -> None:
+    class HangsFor(PlainTextAuthProvider):
+        def new_authenticator(self, host: str) -> Any:
+            if host == nodes[1].host:
+                gevent.sleep(30)
+            return super().new_authenticator(host)
+
+    with FakeCluster(3, auth={"ada": "secret"}) as nodes, cluster_of(
+        nodes, auth_provider=HangsFor("ada", "secret"), connect_timeout=10
+    ) as cluster:
+        session = cluster.connect()
+        eventually(lambda: len(pooled(session)) == 2)
+        for _ in range(30):
+            assert session.execute(QUERY, timeout=5).one() == ("local",)
 
 
 def test_a_slow_authenticator_is_waited_for() -> None:
