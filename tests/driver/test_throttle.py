@@ -10,15 +10,16 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from geventcql.cluster import Cluster, ExecutionProfile
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from geventcql.errors import Busy, ConnectionShutdown, NoHostAvailable, OperationTimedOut
 from geventcql.execution import Execution
-from geventcql.policies import RoundRobinPolicy
+from geventcql.policies import ConstantSpeculativeExecutionPolicy, RoundRobinPolicy
 from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from geventcql.throttle import ThrottledExecution
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
-from tests.support.fakenode import FakeNode, Opcode, Request, Rows, paged
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import NEVER, FakeNode, Opcode, Request, Rows, paged
 
 ONE = Rows([("v", "int")], [(7,)])
 
@@ -339,3 +340,40 @@ def test_what_cannot_be_sent_when_its_turn_comes(node: FakeNode, monkeypatch: py
         with pytest.raises(ZeroDivisionError):
             futures[3].result()
         assert [future.result().one().k for future in (*futures[:3], futures[4])] == [0, 1, 2, 4]
+
+
+def test_speculative_execution_of_those_who_waited() -> None:
+    """Further attempts do not count; the policy is asked in a greenlet."""
+    hub = gevent.get_hub()
+
+    class Policy(ConstantSpeculativeExecutionPolicy):
+        def new_plan(self, keyspace: Any, statement: Any) -> Any:
+            assert gevent.getcurrent() is not hub
+            return super().new_plan(keyspace, statement)
+
+    with FakeCluster(2) as nodes:
+        nodes[0].on("SELECT v", NEVER)
+        nodes[1].on("SELECT v", ONE)
+        profile = ExecutionProfile(RoundRobinPolicy(), speculative_execution_policy=Policy(0.02, 1))
+        with cluster_of(nodes, max_requests_per_second=20, execution_profiles={EXEC_PROFILE_DEFAULT: profile}) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            statement = SimpleStatement("SELECT v", is_idempotent=True)
+            futures = [session.execute_async(statement, timeout=5) for _ in range(6)]
+            assert waiting(session) == 5
+            assert [future.result().one().v for future in futures] == [7] * 6
+            assert nodes[0].count("SELECT v") >= 2 and nodes[1].count("SELECT v") == 6
+
+
+def test_a_deadline_behind_the_turn(node: FakeNode) -> None:
+    """Out of time before the greenlet runs that asks the policy: nothing is sent."""
+    node.on("SELECT v", ONE)
+    with cluster_of(node, max_requests_per_second=0.02) as cluster:
+        session = cluster.connect()
+        session.execute("SELECT v")
+        future = session.execute_async("SELECT v", host=session.hosts[0])
+        session.max_requests_per_second = None
+        in_hub(session._throttle._start_due, future._execution.expire)  # type: ignore[union-attr]
+        with pytest.raises(OperationTimedOut):
+            future.result()
+        gevent.sleep(0.02)
+        assert node.count("SELECT v") == 1
