@@ -249,6 +249,8 @@ def check(cluster: ClusterOptions) -> None:
 
 
 def _check_tls(settings: ConnectionSettings) -> None:
+    if settings.ssl_context is not None and not hasattr(settings.ssl_context, "wrap_bio"):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext, not {type(settings.ssl_context).__name__}")
     if settings.ssl_context is None and settings.ssl_options:
         from geventcql.net.tls import make_context  # here: importing ssl takes a quarter of the package's import time
 

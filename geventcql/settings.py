@@ -120,7 +120,8 @@ class SessionSettings:
         """How many requests are started in a second, all greenlets' together; None for no limit. May be set at any time.
 
         Counted are those that the application makes (``execute``, ``execute_async`` and what is built on them), and each
-        further page of a result; not what the driver does with them or for itself: retries, PREPARE, its control connection.
+        further page of a result; not what the driver does with them or for itself: retries, speculative attempts, PREPARE,
+        its control connection.
         Those that come faster wait in order of arrival, within their timeouts; ``max_requests_waiting`` of them at most, then
         ``Busy`` is raised. After a pause up to a twentieth of a second's requests start at once.
 

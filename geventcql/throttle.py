@@ -50,14 +50,18 @@ class ThrottledExecution(Execution):
             self._decide(resolved.watch, self)
             return
         try:
-            if resolved.plain_policy and self.only_host is None:
+            if resolved.plain_policy and resolved.watch is None and self.only_host is None:
                 pool = self.session._router.route(resolved).first(resolved.encoder, self.values)
                 if pool is not None and self.try_pool(pool):
                     return
         except Exception as error:  # it cannot be sent at all
             self._fail(error)
             return
-        self._decide(self.try_plan)
+        self._decide(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._over():
+            super().start(self.sink)
 
 
 class Throttle:

@@ -87,7 +87,7 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
     try:
         host, port = endpoint.resolve()
         with gevent.Timeout(timeout, ConnectionException(f"the name {host} was not resolved within {timeout} s", endpoint)):
-            addresses = resolve(host, port)
+            addresses = resolve(host, port, endpoint.socket_family)
         transport = open_transport(
             addresses,
             timeout=None if deadline is None else deadline - monotonic(),

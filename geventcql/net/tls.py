@@ -7,8 +7,10 @@ waits on the other's watcher. The handshake runs in the greenlet that opens the 
 from __future__ import annotations
 
 import errno
+import os
 import ssl
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from geventcql.net.transport import Transport
@@ -18,6 +20,7 @@ __all__ = ["TlsTransport", "make_context"]
 TLS_CHUNK = 64 * 1024
 
 _MAKES_CONTEXT = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname", "ciphers", "ssl_version")
+_FILES = ("ca_certs", "certfile", "keyfile")
 _OF_WRAPPING = ("server_hostname", "server_side", "do_handshake_on_connect", "suppress_ragged_eofs")
 _ONE_VERSION = {
     ssl.PROTOCOL_TLSv1: ssl.TLSVersion.TLSv1,
@@ -30,7 +33,7 @@ def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     """The context that cassandra-driver's ``ssl_options`` describe, which were once the arguments of ``ssl.wrap_socket``.
 
     The server's certificate is checked against ``ca_certs`` unless ``cert_reqs`` says otherwise; the name in it only with
-    ``check_hostname``. Reads the files that are named.
+    ``check_hostname``. The files are read again when they have changed.
 
     :raises ValueError: an option is not known, or there is nothing to check the certificate against
     :raises OSError: a file cannot be read, or is not what it should be
@@ -41,12 +44,27 @@ def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     given = {name: value for name, value in options.items() if value is not None}
     if given.get("server_side"):
         raise ValueError("ssl_options: a driver is not the server_side")
-    cert_reqs = ssl.VerifyMode(given.get("cert_reqs", ssl.CERT_REQUIRED))
-    if cert_reqs is not ssl.CERT_NONE and "ca_certs" not in given:
+    if given.get("cert_reqs") != ssl.CERT_NONE and "ca_certs" not in given:
         raise ValueError(
             "ssl_options need ca_certs, a file with the certificates to check the server's against, or "
             "cert_reqs=ssl.CERT_NONE not to check it"
         )
+    making = {name: given[name] for name in _MAKES_CONTEXT if name in given}
+    return _context(tuple(making.items()), tuple(_stamp(name, making[name]) for name in _FILES if name in making))
+
+
+def _stamp(option: str, path: Any) -> tuple[int, ...]:
+    """What is another number when the file is another one, or has been written again."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise OSError(f"ssl_options: {option} {path!r} cannot be used: {error}") from error
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=32)  # a system's bundle of authorities takes 20 ms to read, which every other greenlet would wait for
+def _context(options: tuple[tuple[str, Any], ...], stamps: tuple[tuple[int, ...], ...]) -> ssl.SSLContext:
+    given = dict(options)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     version = given.get("ssl_version", ssl.PROTOCOL_TLS_CLIENT)
     if version in _ONE_VERSION:
@@ -54,7 +72,7 @@ def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     elif version not in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS):
         raise ValueError(f"ssl_options: ssl_version {version!r} is not one of a client")
     context.check_hostname = bool(given.get("check_hostname", False))
-    context.verify_mode = cert_reqs
+    context.verify_mode = ssl.VerifyMode(given.get("cert_reqs", ssl.CERT_REQUIRED))
     if "certfile" in given:
         _load("certfile", context.load_cert_chain, given["certfile"], given.get("keyfile"))
     if "ca_certs" in given:

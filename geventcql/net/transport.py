@@ -42,17 +42,17 @@ def is_numeric(host: str) -> bool:
     return False
 
 
-def resolve(host: str, port: int) -> list[tuple[int, Address]]:
+def resolve(host: str, port: int, family: int = 0) -> list[tuple[int, Address]]:
     """The addresses of a host, through gevent's resolver; a numeric one never passes the resolver.
 
+    :param family: the address family to look for; 0 for any
     :returns: pairs (address family, socket address)
     :raises OSError: the name is not known
     """
     if is_numeric(host):
-        family = std_socket.AF_INET6 if ":" in host else std_socket.AF_INET
-        return [(family, (host, port))]
-    found = socket.getaddrinfo(host, port, 0, std_socket.SOCK_STREAM)
-    return list(dict.fromkeys((family, tuple(address[:2])) for family, _, _, _, address in found))
+        return [(std_socket.AF_INET6 if ":" in host else std_socket.AF_INET, (host, port))]
+    found = socket.getaddrinfo(host, port, family, std_socket.SOCK_STREAM)
+    return list(dict.fromkeys((found_family, tuple(address[:2])) for found_family, _, _, _, address in found))
 
 
 class Resolver:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import cassandra.auth
 import gevent
 import pytest
 
@@ -162,9 +163,10 @@ def test_a_contact_point_that_refuses_is_passed_over() -> None:
             assert cluster.get_control_connection_host().address == nodes[1].host  # type: ignore[union-attr]
 
 
-def test_wrong_credentials_everywhere_are_tried_once_at_each_host() -> None:
-    """Below the highest protocol version, too: servers lock accounts after a few wrong passwords."""
-    with FakeCluster(3, auth={"ada": "secret"}) as nodes, cluster_of(
+@pytest.mark.parametrize("versions", [(3, 4, 5), (3, 4), (3,)])
+def test_wrong_credentials_everywhere_are_tried_once_at_each_host(versions: tuple[int, ...]) -> None:
+    """Below the highest protocol version, too: servers may lock accounts after a few wrong passwords."""
+    with FakeCluster(3, auth={"ada": "secret"}, versions=versions) as nodes, cluster_of(
         nodes, auth_provider=PlainTextAuthProvider("ada", "hidden"), reconnection_policy=SCHEDULE
     ) as cluster:
         with pytest.raises(NoHostAvailable) as raised:
@@ -207,7 +209,8 @@ class Rounds(Authenticator):
         self.seen.append(token)
 
 
-def test_several_rounds() -> None:
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_several_rounds(version: int) -> None:
     challenges = [b"one", None, b"", b"x" * 200_000]
     answers: list[Any] = []
 
@@ -223,7 +226,7 @@ def test_several_rounds() -> None:
         made.append(Rounds())
         return made[-1]
 
-    with FakeNode(auth=answer) as node, cluster_of(node, auth_provider=Custom(make)) as cluster:
+    with FakeNode(auth=answer) as node, cluster_of(node, auth_provider=Custom(make), protocol_version=version) as cluster:
         assert cluster.connect().execute(QUERY).one() == ("local",)
         assert len(made) == 2  # the control connection's and the pool's
         for each in made:
@@ -248,6 +251,30 @@ def test_sasl_in_two_rounds() -> None:
         with cluster_of(node, auth_provider=provider("hidden")) as cluster, pytest.raises(NoHostAvailable) as raised:
             cluster.connect()
         assert type(cause(raised.value)) is AuthenticationFailed
+
+
+def test_the_providers_of_cassandra_driver_itself() -> None:
+    """What an application has made of them runs unchanged, by its methods alone."""
+
+    class Own(cassandra.auth.PlainTextAuthenticator):  # type: ignore[misc]
+        def initial_response(self) -> Any:
+            assert self.server_authenticator_class
+            return f"\0{self.username}\0{self.password}"  # a str, as on Python 2
+
+    class OwnProvider(cassandra.auth.AuthProvider):  # type: ignore[misc]
+        def new_authenticator(self, host: str) -> Any:
+            assert host == "127.0.0.1"
+            return Own("ada", "secret")
+
+    with FakeNode(auth={"ada": "secret", "": ""}) as node:
+        for provider in (
+            OwnProvider(),
+            cassandra.auth.PlainTextAuthProvider("ada", "secret"),
+            cassandra.auth.TransitionalModePlainTextAuthProvider(),
+            cassandra.auth.SaslAuthProvider(service="x", mechanism="PLAIN", username="ada", password="secret"),
+        ):
+            with cluster_of(node, auth_provider=provider) as cluster:
+                assert cluster.connect().execute(QUERY).one() == ("local",)
 
 
 class Broken(Authenticator):
@@ -321,7 +348,7 @@ def test_an_authenticator_that_raises(where: str) -> None:
 
 @STEPS
 def test_an_authenticator_that_hangs(where: str) -> None:
-    """It has the time to connect, as all else; other hosts do not wait for it."""
+    """It has the time to connect, as all else."""
     provider = broken(where, lambda: gevent.sleep(30))
     with FakeNode(auth=one_round) as node:
         began = time.monotonic()
@@ -333,6 +360,22 @@ def test_an_authenticator_that_hangs(where: str) -> None:
         assert isinstance(error, ConnectionException)
         assert "the authenticator of auth_provider gave no token in 0.2 s" in str(error)
         node.wait_for(lambda n: not n.connections)
+
+
+def test_nobody_waits_for_the_authenticator_of_another_host() -> None:
+    class HangsFor(PlainTextAuthProvider):
+        def new_authenticator(self, host: str) -> Any:
+            if host == nodes[1].host:
+                gevent.sleep(30)
+            return super().new_authenticator(host)
+
+    with FakeCluster(3, auth={"ada": "secret"}) as nodes, cluster_of(
+        nodes, auth_provider=HangsFor("ada", "secret"), connect_timeout=10
+    ) as cluster:
+        session = cluster.connect()
+        eventually(lambda: len(pooled(session)) == 2)
+        for _ in range(30):
+            assert session.execute(QUERY, timeout=5).one() == ("local",)
 
 
 def test_a_slow_authenticator_is_waited_for() -> None:

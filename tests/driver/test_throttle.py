@@ -10,15 +10,16 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from geventcql.cluster import Cluster, ExecutionProfile
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from geventcql.errors import Busy, ConnectionShutdown, NoHostAvailable, OperationTimedOut
 from geventcql.execution import Execution
-from geventcql.policies import RoundRobinPolicy
+from geventcql.policies import ConstantSpeculativeExecutionPolicy, RoundRobinPolicy
 from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from geventcql.throttle import ThrottledExecution
-from tests.driver.support import BY_KEY, cluster_of, eventually, own_key, pooled, serve_keys, settled
-from tests.support.fakenode import FakeNode, Opcode, Request, Rows, paged
+from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import NEVER, FakeNode, Opcode, Request, Rows, paged
 
 ONE = Rows([("v", "int")], [(7,)])
 
@@ -300,3 +301,79 @@ def test_a_shutdown_that_drains_waits_for_those_who_wait_their_turn(node: FakeNo
         futures = [session.execute_async("SELECT v") for _ in range(5)]
         cluster.shutdown(timeout=10)
         assert [future.result().one().v for future in futures] == [7] * 5
+
+
+def test_started_in_the_hub(node: FakeNode) -> None:
+    """execute_async may be called there, whether the request is admitted or waits."""
+    with cluster_of(node, max_requests_per_second=40) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        futures: list[Any] = []
+        in_hub(*[lambda: futures.append(session.execute_async(prepared, (7,)))] * 5)
+        assert len(futures) == 5 and waiting(session) == 3
+        assert [future.result().one().k for future in futures] == [7] * 5
+
+
+def test_deadlines_of_those_who_wait_no_more_are_forgotten(node: FakeNode) -> None:
+    node.on("SELECT v", ONE)
+    with cluster_of(node, max_requests_per_second=0.02) as cluster:
+        session = cluster.connect()
+        session.execute("SELECT v")
+        keeper = session.execute_async("SELECT v", timeout=60)
+        for _ in range(100):
+            for future in [session.execute_async("SELECT v", timeout=50) for _ in range(10)]:
+                future._execution.cancel()
+        assert waiting(session) == 1
+        assert len(session._throttle._deadlines) < 200 and len(session._throttle._queue) < 200  # type: ignore[union-attr]
+        session.max_requests_per_second = None
+        assert keeper.result().one().v == 7
+
+
+def test_what_cannot_be_sent_when_its_turn_comes(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends with its own error, and those behind it are served."""
+    with cluster_of(node, max_requests_per_second=40) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        futures = [session.execute_async(prepared, (key,)) for key in range(5)]
+        bad = futures[3]._execution
+        monkeypatch.setattr(bad, "try_pool", lambda pool: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            futures[3].result()
+        assert [future.result().one().k for future in (*futures[:3], futures[4])] == [0, 1, 2, 4]
+
+
+def test_speculative_execution_of_those_who_waited() -> None:
+    """Further attempts do not count; the policy is asked in a greenlet."""
+    hub = gevent.get_hub()
+
+    class Policy(ConstantSpeculativeExecutionPolicy):
+        def new_plan(self, keyspace: Any, statement: Any) -> Any:
+            assert gevent.getcurrent() is not hub
+            return super().new_plan(keyspace, statement)
+
+    with FakeCluster(2) as nodes:
+        nodes[0].on("SELECT v", NEVER)
+        nodes[1].on("SELECT v", ONE)
+        profile = ExecutionProfile(RoundRobinPolicy(), speculative_execution_policy=Policy(0.02, 1))
+        with cluster_of(nodes, max_requests_per_second=20, execution_profiles={EXEC_PROFILE_DEFAULT: profile}) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            statement = SimpleStatement("SELECT v", is_idempotent=True)
+            futures = [session.execute_async(statement, timeout=5) for _ in range(6)]
+            assert waiting(session) == 5
+            assert [future.result().one().v for future in futures] == [7] * 6
+            assert nodes[0].count("SELECT v") >= 2 and nodes[1].count("SELECT v") == 6
+
+
+def test_a_deadline_behind_the_turn(node: FakeNode) -> None:
+    """Out of time before the greenlet runs that asks the policy: nothing is sent."""
+    node.on("SELECT v", ONE)
+    with cluster_of(node, max_requests_per_second=0.02) as cluster:
+        session = cluster.connect()
+        session.execute("SELECT v")
+        future = session.execute_async("SELECT v", host=session.hosts[0])
+        session.max_requests_per_second = None
+        in_hub(session._throttle._start_due, future._execution.expire)  # type: ignore[union-attr]
+        with pytest.raises(OperationTimedOut):
+            future.result()
+        gevent.sleep(0.02)
+        assert node.count("SELECT v") == 1

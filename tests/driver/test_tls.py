@@ -102,7 +102,7 @@ def test_one_of_several_hosts_is_not_who_it_says(tls: Tls) -> None:
 
 
 def test_options_instead_of_a_context(tls: Tls, tmp_path: Path) -> None:
-    """The files are read for each connection, so that certificates may be renewed under the same names."""
+    """Certificates may be renewed under the same names."""
     client = tmp_path / "client.pem"
     trustme.CA().issue_cert("client.example").private_key_and_cert_chain_pem.write_to_path(str(client))
     options = {"ca_certs": str(tls.ca_file), "certfile": str(client), "cert_reqs": ssl.CERT_REQUIRED, "check_hostname": True}
@@ -136,6 +136,7 @@ def test_a_context_set_later_is_for_connections_opened_from_then_on(tls: Tls) ->
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
+        ({"ssl_context": "/etc/ca.pem"}, TypeError, "must be an ssl.SSLContext, not str"),
         ({"ssl_options": {}}, ValueError, "would mean no TLS at all"),
         ({"ssl_options": {"ca_cert": "x"}}, ValueError, "has no ca_cert"),
         ({"ssl_options": {"ca_certs": "/gone"}}, OSError, "'/gone' cannot be used"),

@@ -28,6 +28,7 @@ from tests.support.tls import Tls
 pytest_plugins = "tests.integration.fixtures"
 
 CONNECT_TIMEOUT = 3.0
+COLD = 30.0  # for the first connection, while the node's Java is not warm
 SLACK = 2.0  # seconds that a busy machine may add
 
 PAUSE = 0.5
@@ -47,9 +48,8 @@ def safe() -> Iterator[CassandraCluster]:
 
 
 def cluster_of(server: Any, version: int = 5, **options: Any) -> Cluster:
-    return Cluster(
-        server.contact_points, port=server.port, protocol_version=version, connect_timeout=CONNECT_TIMEOUT, **options
-    )
+    options = {"connect_timeout": CONNECT_TIMEOUT, **options}
+    return Cluster(server.contact_points, port=server.port, protocol_version=version, **options)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ VERSIONS = pytest.mark.parametrize("version", [3, 4, 5])
 
 @VERSIONS
 def test_let_in(safe: CassandraCluster, version: int) -> None:
-    with cluster_of(safe, version, **safe.driver_options()) as cluster:
+    with cluster_of(safe, version, connect_timeout=COLD, **safe.driver_options()) as cluster:
         session = cluster.connect()
         big = "x" * 300_000
         rows = session.execute(f"SELECT role, (text)'{big}' AS b FROM system_auth.roles").all()
@@ -319,7 +319,7 @@ def test_a_certificate_that_is_replaced(safe: CassandraCluster, relayed: Relay, 
 @pytest.mark.slow
 def test_a_demanded_certificate(refused: Refused, cassandra_cluster_factory: Callable[..., CassandraCluster]) -> None:
     strict = cassandra_cluster_factory(1, tls=True, client_auth=True)
-    with cluster_of(strict, **strict.driver_options()) as cluster:
+    with cluster_of(strict, connect_timeout=COLD, **strict.driver_options()) as cluster:
         assert cluster.connect().execute("SELECT key FROM system.local").one() == ("local",)
     assert strict.certificates is not None
     cause = only_cause(refused(strict, ssl_context=strict.certificates.ssl_context(with_certificate=False)))

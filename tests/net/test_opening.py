@@ -264,6 +264,23 @@ def test_names_pass_the_resolver() -> None:
         _open("localhost", node.port).close()
 
 
+def test_the_family_that_an_end_point_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old(DefaultEndPoint):
+        socket_family = socket.AF_INET
+
+    asked: list[int] = []
+
+    def look_up(host: str, port: int, family: int, kind: int) -> Any:
+        asked.append(family)
+        return [(socket.AF_INET, kind, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(transport.socket, "getaddrinfo", look_up)
+    with FakeNode() as node:
+        for endpoint in (Old("node.example", node.port), DefaultEndPoint("node.example", node.port)):
+            open_connection(endpoint, 4, ConnectionSettings()).close()
+    assert asked == [socket.AF_INET, 0]
+
+
 # --- negotiation and authentication ----------------------------------------------------------------------------------
 
 

@@ -101,6 +101,26 @@ def test_what_makes_no_sense(options: Mapping[str, Any], error: type[Exception],
         make_context(options)
 
 
+def test_files_are_read_again_only_when_they_have_changed(tls: Tls, tmp_path: Path) -> None:
+    """Reading a large one holds up the hub."""
+    path = tmp_path / "ca.pem"
+    tls.authority.cert_pem.write_to_path(str(path))
+    first = make_context({"ca_certs": str(path)})
+    assert make_context({"ca_certs": str(path), "server_hostname": "x"}) is first
+    assert make_context({"ca_certs": str(path), "check_hostname": True}) is not first
+    trustme.CA().cert_pem.write_to_path(str(path))
+    second = make_context({"ca_certs": str(path)})
+    assert second is not first and second.get_ca_certs() != first.get_ca_certs()
+
+
+def test_a_file_that_is_no_certificate(tmp_path: Path) -> None:
+    path = tmp_path / "junk.pem"
+    path.write_text("junk")
+    for options in ({"ca_certs": str(path)}, {"cert_reqs": ssl.CERT_NONE, "certfile": str(path)}):
+        with pytest.raises(OSError, match=r"junk\.pem' cannot be used"):
+            make_context(options)
+
+
 def test_a_file_that_has_gone_is_an_attempt_that_failed(tls: Tls, ca_certs: str) -> None:
     with FakeNode(ssl_context=tls.server) as node:
         with pytest.raises(ConnectionException, match=r"cannot connect to .*'/gone' cannot be used"):
