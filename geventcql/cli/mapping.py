@@ -43,8 +43,9 @@ REASONS = (
     ("datastax*", "what is particular to DataStax Enterprise and Astra (graph, insights, cloud bundles) is not supported"),
     ("io.*", "there is one event loop, gevent's, and one kind of connection: leave connection_class out"),
     ("metrics*", "metrics are not collected yet"),
-    ("auth.*GSSAPI*", "GSSAPI is not supported yet"),
-    ("auth.*", "DataStax Enterprise's authentication is not supported: use PlainTextAuthProvider or SaslAuthProvider"),
+    ("auth.*GSSAPI*", "GSSAPI (Kerberos) is not supported yet: making one raises NotImplementedError"),
+    ("connection.Sni*", "SNI proxies are not supported yet: making one raises NotImplementedError"),
+    ("connection.UnixSocketEndPoint", "unix sockets are not supported yet: making one raises NotImplementedError"),
     ("protocol.NumpyProtocolHandler", "not supported yet; refused when it is given to a Session"),
     ("protocol.cython_protocol_handler", "refused when it is called: subclass geventcql.protocol.ProtocolHandler"),
     ("protocol.*", "messages are encoded and decoded compiled: subclass CassandraType, or ProtocolHandler and its rows()"),
@@ -59,7 +60,11 @@ REASONS = (
 _ABSENT = ("cqlengine", "datastax", "graph")
 """Modules that are there to refuse their names."""
 
-_REFUSED = ("protocol.NumpyProtocolHandler", "protocol.cython_protocol_handler")
+_REFUSED = (
+    "auth.*GSSAPI*", "connection.Sni*", "connection.UnixSocketEndPoint", "protocol.NumpyProtocolHandler",
+    "protocol.cython_protocol_handler",
+)  # fmt: skip
+"""Patterns of names that are there, to be refused with a better reason than that they are missing."""
 
 
 @dataclass(frozen=True)
@@ -115,5 +120,6 @@ def find(module: str, name: str) -> Found:
         refused = getattr(value, "reason", "") if isinstance(value, type) and issubclass(value, Unsupported) else ""
         if refused:
             return Found(candidate, f"refused when it is used: {refused}")
-        return Found(candidate, _reason(path) if path.removeprefix("cassandra.") in _REFUSED else "")
+        short = path.removeprefix("cassandra.")
+        return Found(candidate, _reason(path) if any(fnmatch.fnmatchcase(short, p) for p in _REFUSED) else "")
     return Found(None, _reason(path))
