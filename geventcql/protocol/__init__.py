@@ -4,6 +4,7 @@ Layer: protocol; imports the foundation and the compiled core only. Here stand t
 `cassandra.protocol`.
 """
 
+from geventcql.cython.codecs import ColumnSpec as ColumnMetadata
 from geventcql.errors import (
     AlreadyExistsException,
     BadCredentials,
@@ -58,6 +59,7 @@ __all__ = [
     "CASWriteUnknown",
     "CDCWriteException",
     "ClientWriteError",
+    "ColumnMetadata",
     "ConfigurationException",
     "ErrorMessage",
     "FunctionFailureMessage",

@@ -139,6 +139,7 @@ def main(host, port, keyspace):
             "taken": [store.take("plain", 1), store.take("plain", 1)],
             "factories": store.factories(),
             "listened": store.listen(),
+            "schema": store.schema(),
             "futures": futures(store),
             "errors": errors(store),
             "heard": [what for what, _ in store.listener.heard if what != "add"],

@@ -1,12 +1,14 @@
 """The shop's data in Cassandra."""
 
 import logging
+import os
 import uuid
 
 from cassandra import ConsistencyLevel
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.concurrent import execute_concurrent, execute_concurrent_with_args
 from cassandra.io.geventreactor import GeventConnection
+from cassandra.metadata import group_keys_by_replica
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     DCAwareRoundRobinPolicy,
@@ -18,6 +20,7 @@ from cassandra.query import BatchStatement, BatchType, SimpleStatement, dict_fac
 from shop.types import SCHEMA, Address
 
 log = logging.getLogger(__name__)
+VERSION = int(os.environ.get("SHOP_PROTOCOL_VERSION", 4))
 
 
 class Once(RetryPolicy):
@@ -62,7 +65,7 @@ class Store:
         self.cluster = Cluster(
             [host],
             port=port,
-            protocol_version=4,
+            protocol_version=VERSION,
             connection_class=GeventConnection,
             compression=False,
             reconnection_policy=ConstantReconnectionPolicy(1.0),
@@ -191,6 +194,21 @@ class Store:
         self.session.execute("SELECT key FROM system.local")
         return seen
 
+    def schema(self):
+        """What the driver knows of the tables."""
+        known = self.cluster.metadata.keyspaces[self.session.keyspace]
+        tables = {
+            name: (
+                [column.name for column in table.partition_key],
+                [column.name for column in table.clustering_key],
+                [(column.name, column.cql_type) for column in table.columns.values()],
+            )
+            for name, table in sorted(known.tables.items())
+        }
+        address = known.user_types["address"]
+        keys = group_keys_by_replica(self.session, self.session.keyspace, "customers", [(uuid.UUID(int=n),) for n in range(3)])
+        return tables, list(zip(address.field_names, address.field_types, strict=True)), [len(k) for k in keys.values()]
+
     def shutdown(self):
         self.cluster.shutdown()
 
@@ -198,7 +216,7 @@ class Store:
 def legacy(host, port, keyspace):
     """A Cluster as before there were profiles."""
     with Cluster(
-        [host], port, connection_class=GeventConnection, protocol_version=4, compression=False,
+        [host], port, connection_class=GeventConnection, protocol_version=VERSION, compression=False,
         load_balancing_policy=DCAwareRoundRobinPolicy("datacenter1"), default_retry_policy=RetryPolicy(),
     ) as cluster:  # fmt: skip
         session = cluster.connect()
