@@ -211,6 +211,14 @@ def test_a_changed_keyspace_is_read_when_looked_at(metadata: Metadata, ks: Keysp
     assert metadata.keyspaces["ks"].tables["a"] is table is ks.tables["a"] and server.asked() == []
 
 
+def test_functions_change_with_the_keyspace(metadata: Metadata, ks: KeyspaceMetadata, server: SchemaServer) -> None:
+    assert len(ks.functions) == len(ks.aggregates) == len(ks.views) == 0
+    server.asked()
+    metadata.schema_changed(change("KEYSPACE"))  # all that protocol v3 says of a function
+    assert len(ks.functions) == len(ks.aggregates) == len(ks.views) == 0
+    assert server.asked() == ["functions", "aggregates"]
+
+
 def test_a_keyspace_changes_while_keyspaces_are_read(metadata: Metadata, server: SchemaServer) -> None:
     server.meanwhile = lambda: metadata.schema_changed(change("KEYSPACE", keyspace="new", kind="CREATED"))
     metadata.keyspaces.refresh()
