@@ -20,8 +20,10 @@ MODULES = [
 ]  # fmt: skip
 CLASSES = [
     "auth.PlainTextAuthProvider", "cluster.Cluster", "cluster.ExecutionProfile", "cluster.ProfileManager",
-    "cluster.ResponseFuture", "cluster.ResultSet", "cluster.Session", "metadata.KeyspaceMetadata", "metadata.Metadata",
-    "metadata.TokenMap", "policies.TokenAwarePolicy", "pool.Host", "query.BatchStatement", "query.BoundStatement",
+    "cluster.ResponseFuture", "cluster.ResultSet", "cluster.Session", "metadata.Aggregate", "metadata.ColumnMetadata",
+    "metadata.Function", "metadata.IndexMetadata", "metadata.KeyspaceMetadata", "metadata.MaterializedViewMetadata",
+    "metadata.Metadata", "metadata.TableMetadata", "metadata.TokenMap", "metadata.TriggerMetadata", "metadata.UserType",
+    "policies.TokenAwarePolicy", "pool.Host", "query.BatchStatement", "query.BoundStatement",
     "query.PreparedStatement", "query.QueryTrace", "query.SimpleStatement", "query.TraceEvent",
 ]  # fmt: skip
 NOT_MEANT = {"log", "NullHandler"}
