@@ -199,6 +199,9 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         for name, keyspace in known.items():
             before = self.known.get(name)
             keyspace._take(Contents(self._source, name, virtual=False) if before is None else before._contents)
+        for name, gone in self.known.items():
+            if name not in known:
+                gone._contents.forget()
         self._is_read, self._stale = True, frozenset()
         self._set(known)
 

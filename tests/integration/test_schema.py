@@ -15,6 +15,7 @@ from geventcql.metadata import KeyspaceMetadata
 from geventcql.net.connection import Connection
 from geventcql.session import Session
 from geventcql.testing import CassandraCluster
+from tests.driver.support import eventually
 from tests.integration.peer import ROOT
 from tests.integration.schemas import ALL_KINDS, KEYSPACE, YAML, described, differences, statements
 from tests.integration.support import DDL_TIMEOUT, connect
@@ -91,6 +92,27 @@ def test_our_own_changes_are_seen(cluster: Cluster) -> None:
     assert list(known.tables["t"].columns) == ["k", "v", "w"] and len(known.tables) == 1 and not known.durable_writes
     session.execute(f"DROP KEYSPACE {name}", timeout=DDL_TIMEOUT)
     assert name not in cluster.metadata.keyspaces and len(known.tables) == 0
+
+
+def test_changes_of_others_are_seen(cluster: Cluster) -> None:
+    name = f"others_v{cluster.protocol_version}"
+    replication = "{'class': 'SimpleStrategy', 'replication_factor': %d}"
+    with connect_like(cluster) as other:
+        session = other.connect()
+        session.execute(f"CREATE KEYSPACE {name} WITH replication = {replication % 1}", timeout=DDL_TIMEOUT)
+        eventually(lambda: name in cluster.metadata.keyspaces)
+        keyspace = cluster.metadata.keyspaces[name]
+        assert len(keyspace.tables) == len(keyspace.user_types) == 0
+        session.execute(f"CREATE TABLE {name}.t (k int PRIMARY KEY)", timeout=DDL_TIMEOUT)
+        eventually(lambda: "t" in keyspace.tables and list(keyspace.tables["t"].columns) == ["k"])
+        session.execute(f"ALTER TABLE {name}.t ADD v int", timeout=DDL_TIMEOUT)
+        eventually(lambda: list(keyspace.tables["t"].columns) == ["k", "v"])
+        session.execute(f"CREATE TYPE {name}.ty (a int)", timeout=DDL_TIMEOUT)
+        eventually(lambda: list(keyspace.user_types) == ["ty"])
+        session.execute(f"ALTER KEYSPACE {name} WITH replication = {replication % 3}", timeout=DDL_TIMEOUT)
+        eventually(lambda: str(cluster.metadata.keyspaces[name].replication_strategy.replication_factor_info) == "3")
+        session.execute(f"DROP KEYSPACE {name}", timeout=DDL_TIMEOUT)
+        eventually(lambda: name not in cluster.metadata.keyspaces)
 
 
 def connect_like(cluster: Cluster) -> Cluster:

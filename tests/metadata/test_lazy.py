@@ -197,6 +197,17 @@ def test_a_dropped_keyspace_is_gone_at_once(metadata: Metadata, ks: KeyspaceMeta
     assert list(metadata.keyspaces["ks"].tables) == ["new"]
 
 
+def test_a_keyspace_that_is_not_there_any_more_is_empty(
+    metadata: Metadata, ks: KeyspaceMetadata, server: SchemaServer
+) -> None:
+    assert len(ks.tables) == 3
+    for kind in ("keyspaces", "tables"):
+        server.drop(kind, keyspace_name="ks")
+    metadata.keyspaces.refresh()  # before anybody tells that it was dropped
+    metadata.schema_changed(change("KEYSPACE", kind="DROPPED"))
+    assert len(ks.tables) == 0
+
+
 def test_a_changed_keyspace_is_read_when_looked_at(metadata: Metadata, ks: KeyspaceMetadata, server: SchemaServer) -> None:
     table = ks.tables["a"]
     server.asked()
