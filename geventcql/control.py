@@ -77,7 +77,7 @@ class ControlConnection:
         self._timeout = timeout
         self._connection: Connection | None = None
         self._host: Host | None = None
-        self._greenlet: Any = None
+        self.greenlet: Any = None
         self._wake = Event()
         self._backoff = Backoff(cluster)
         self._asked_for = AsyncResult()
@@ -101,7 +101,7 @@ class ControlConnection:
 
     def start(self) -> None:
         """Begin to keep it open."""
-        self._greenlet = gevent.spawn(self._run)
+        self.greenlet = gevent.spawn(self._run)
 
     def connect(self) -> Connection:
         """The open connection; waits for it if there is none.
@@ -440,5 +440,5 @@ class ControlConnection:
         closed = ConnectionShutdown("the Cluster was shut down", None)
         for waited_for in (self._asked_for, self._refreshed):
             waited_for.set_exception(closed)
-        if self._greenlet is not None and self._greenlet is not gevent.getcurrent():
-            self._greenlet.kill(block=False)
+        if self.greenlet is not None and self.greenlet is not gevent.getcurrent():
+            self.greenlet.kill(block=False)

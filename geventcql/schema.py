@@ -66,7 +66,7 @@ class SchemaReader:
 
         :raises DriverException: the Cluster is not connected, or was shut down meanwhile
         :raises WrongHubError: it belongs to another thread
-        :raises BlockingSwitchOutError: called in the hub, which cannot wait
+        :raises BlockingSwitchOutError: called in the hub, or where the control connection would wait for itself
         """
         cluster = self._cluster
         if cluster._connecting is None:
@@ -75,6 +75,11 @@ class SchemaReader:
             raise WrongHubError()
         if getcurrent() is gevent.get_hub():
             raise BlockingSwitchOutError("schema metadata was looked at in the hub, and has to be read: spawn a greenlet")
+        if getcurrent() is cluster._control.greenlet:
+            raise BlockingSwitchOutError(
+                "schema metadata was looked at, and has to be read, while the control connection waits: policies, address "
+                "translators and end point factories must look at it in a greenlet of their own"
+            )
         flight = self._flights.get(key)
         if flight is None or flight.ready():
             flight = self._flights[key] = cluster._greenlets.spawn(self._run, key, read)

@@ -10,35 +10,24 @@ from collections.abc import Iterable, Mapping
 
 from geventcql.metadata.names import protect_value
 
-__all__ = ["braced", "map_literal", "separator", "strip_frozen", "type_names"]
+__all__ = ["braced", "map_literal", "separator", "type_names", "unfrozen"]
 
-_TOKEN = re.compile(r"""(?P<quoted>"(?:[^"]|"")+") | '(?:[^']|'')*' | (?P<word>\w+) | [<>,] | \s+ | .""", re.VERBOSE)
+_NAME = re.compile(r"""'(?:[^']|'')*' | "(?P<quoted>(?:[^"]|"")+)" | (?P<word>\w+)""", re.VERBOSE)
 
 
-def strip_frozen(cql_type: str) -> str:
-    """The type without `frozen<...>` around any part of it: how the arguments of functions are written."""
-    parts: list[str] = []
-    closing: list[str] = []  # what stands for each ">" to come
-    for token in (match[0] for match in _TOKEN.finditer(cql_type)):
-        if token == "<" and parts[-1:] == ["frozen"]:
-            parts.pop()
-            closing.append("")
-        elif token == "<":
-            parts.append(token)
-            closing.append(">")
-        elif token == ">" and closing:
-            parts.append(closing.pop())
-        else:
-            parts.append(token)
-    return "".join(parts)
+def unfrozen(cql_type: str) -> str:
+    """The type without `frozen<...>` around the whole: how arguments of functions are written, which are frozen anyway.
+    Within, it has to stay.
+    """
+    return cql_type[len("frozen<") : -1] if cql_type.startswith("frozen<") else cql_type
 
 
 def type_names(cql_type: str) -> list[str]:
     """The names of all types in the text of a type, without quotes: of user types, and of those that CQL knows."""
     found = []
-    for match in _TOKEN.finditer(cql_type):
+    for match in _NAME.finditer(cql_type):  # single quotes are around Java classes
         if match["quoted"]:
-            found.append(match["quoted"][1:-1].replace('""', '"'))
+            found.append(match["quoted"].replace('""', '"'))
         elif match["word"]:
             found.append(match["word"])
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from geventcql.metadata.cqltext import braced, separator, strip_frozen
+from geventcql.metadata.cqltext import braced, separator, unfrozen
 from geventcql.metadata.names import protect_name, protect_value
 from geventcql.protocol.constants import SignatureDescriptor
 
@@ -98,11 +98,11 @@ class Function:
     def as_cql_query(self, formatted: bool = False) -> str:
         """The CREATE FUNCTION statement, each clause on its own line if `formatted`."""
         pairs = zip(self.argument_names, self.argument_types, strict=True)
-        arguments = ", ".join(f"{protect_name(name)} {strip_frozen(kind)}" for name, kind in pairs)
+        arguments = ", ".join(f"{protect_name(name)} {unfrozen(kind)}" for name, kind in pairs)
         clauses = [
             f"CREATE FUNCTION {protect_name(self.keyspace)}.{protect_name(self.name)}({arguments})",
             "CALLED ON NULL INPUT" if self.called_on_null_input else "RETURNS NULL ON NULL INPUT",
-            f"RETURNS {strip_frozen(self.return_type)}",
+            f"RETURNS {unfrozen(self.return_type)}",
         ]
         if self.deterministic:
             clauses.append("DETERMINISTIC")
@@ -171,11 +171,11 @@ class Aggregate:
 
     def as_cql_query(self, formatted: bool = False) -> str:
         """The CREATE AGGREGATE statement, each clause on its own line if `formatted`."""
-        arguments = ", ".join(map(strip_frozen, self.argument_types))
+        arguments = ", ".join(map(unfrozen, self.argument_types))
         clauses = [
             f"CREATE AGGREGATE {protect_name(self.keyspace)}.{protect_name(self.name)}({arguments})",
             f"SFUNC {protect_name(self.state_func)}",
-            f"STYPE {strip_frozen(self.state_type)}",
+            f"STYPE {unfrozen(self.state_type)}",
         ]
         if self.final_func:
             clauses.append(f"FINALFUNC {protect_name(self.final_func)}")

@@ -199,6 +199,9 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         for name, keyspace in known.items():
             before = self.known.get(name)
             keyspace._take(Contents(self._source, name, virtual=False) if before is None else before._contents)
+        for name, gone in self.known.items():
+            if name not in known:
+                gone._contents.forget()
         self._is_read, self._stale = True, frozenset()
         self._set(known)
 
@@ -237,7 +240,12 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
             self._set({other: known for other, known in self.known.items() if other != name})
         else:
             self._stale |= {name}
-        if keyspace is not None and change.change_type != SchemaChangeType.UPDATED:
+        if keyspace is None:
+            return
+        if change.change_type == SchemaChangeType.UPDATED:
+            keyspace._contents.functions.forget()  # on protocol v3 their changes are told as the keyspace's
+            keyspace._contents.aggregates.forget()
+        else:
             keyspace._contents.forget()
 
     def __getitem__(self, name: str) -> KeyspaceMetadata:

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from geventcql.metadata.cqltext import map_literal
+
 if TYPE_CHECKING:
     from geventcql.host import Host
 
@@ -142,8 +144,7 @@ class ReplicationStrategy:
 
     def export_for_schema(self) -> str:
         """The options as in CREATE KEYSPACE ... WITH replication = ..."""
-        pairs = {"class": self.name, **self.options()}
-        return "{" + ", ".join(f"'{key}': '{value}'" for key, value in pairs.items()) + "}"
+        return map_literal({"class": self.name, **self.options()})
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.export_for_schema() == other.export_for_schema()

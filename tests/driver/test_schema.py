@@ -17,12 +17,13 @@ from geventcql.cluster import Cluster
 from geventcql.control import PAGE_SIZE
 from geventcql.errors import ConnectionShutdown, DriverException, InvalidRequest, OperationTimedOut, WrongHubError
 from geventcql.metadata import NO_VALID_REPLICA, KeyspaceMetadata, TableMetadata, group_keys_by_replica
+from geventcql.policies import AddressTranslator
 from geventcql.session import Session
 from tests.driver.schemanode import SCHEMA, schema_queries, schema_with, serve_schema
 from tests.driver.support import cluster_of, eventually, in_hub, outcome
 from tests.metadata.schemaserver import SchemaServer
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Rows
+from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Rows, schema_event
 
 TABLE_KINDS = ["columns", "indexes", "tables", "triggers"]
 ONE_TABLE = "SELECT * FROM system_schema.tables WHERE keyspace_name = 'ks' AND table_name = 'a'"
@@ -152,9 +153,9 @@ def test_what_changed_without_a_control_connection(
 ) -> None:
     assert list(ks.tables) == ["a", "b"]
     schema.table("ks", "c")
+    before = cluster._control.connection
     node.drop_connections()
-    eventually(lambda: cluster._control.connection is None)
-    cluster._control.connect()
+    eventually(lambda: cluster._control.connection not in (None, before))
     assert list(ks.tables) == ["a", "b", "c"]
     assert cluster.metadata.keyspaces["ks"].tables is ks.tables
 
@@ -194,7 +195,37 @@ def test_where_nobody_can_wait(ks: KeyspaceMetadata) -> None:
     assert found == [ks.tables["a"]]
 
 
+def test_a_translator_that_looks_while_the_control_connection_waits(schema: SchemaServer) -> None:
+    """It would wait for a control connection that may be waiting for it."""
+    found: list[Any] = []
+
+    class Looking(AddressTranslator):
+        def translate(self, addr: str) -> str:
+            found.append(outcome(cluster.metadata.keyspaces["ks"].tables.__getitem__, "a"))
+            return addr
+
+    with FakeCluster(2) as nodes:
+        serve_schema(nodes, schema)
+        with cluster_of(nodes, address_translator=Looking()) as cluster:
+            cluster.connect()
+            found.clear()
+            cluster.refresh_nodes()
+            assert found and all(isinstance(error, BlockingSwitchOutError) for error in found)
+            assert cluster.metadata.keyspaces["ks"].tables["a"].name == "a"
+
+
 # -- changes
+
+
+def test_changes_that_servers_tell_of(node: FakeNode, schema: SchemaServer, cluster: Cluster, ks: KeyspaceMetadata) -> None:
+    assert list(ks.tables) == ["a", "b"] and len(ks.user_types) == 0
+    schema.table("ks", "c")
+    schema.user_type("ks", "ty", x="int")
+    assert node.push(schema_event("CREATED", "TABLE", "ks", "c")) == 1
+    eventually(lambda: "c" in ks.tables)
+    assert len(ks.user_types) == 0
+    node.push(schema_event("CREATED", "TYPE", "ks", "ty"))
+    eventually(lambda: "ty" in ks.user_types)
 
 
 def test_our_own_changes_are_seen(node: FakeNode, schema: SchemaServer, cluster: Cluster, ks: KeyspaceMetadata) -> None:

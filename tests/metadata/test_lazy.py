@@ -197,6 +197,17 @@ def test_a_dropped_keyspace_is_gone_at_once(metadata: Metadata, ks: KeyspaceMeta
     assert list(metadata.keyspaces["ks"].tables) == ["new"]
 
 
+def test_a_keyspace_that_is_not_there_any_more_is_empty(
+    metadata: Metadata, ks: KeyspaceMetadata, server: SchemaServer
+) -> None:
+    assert len(ks.tables) == 3
+    for kind in ("keyspaces", "tables"):
+        server.drop(kind, keyspace_name="ks")
+    metadata.keyspaces.refresh()  # before anybody tells that it was dropped
+    metadata.schema_changed(change("KEYSPACE", kind="DROPPED"))
+    assert len(ks.tables) == 0
+
+
 def test_a_changed_keyspace_is_read_when_looked_at(metadata: Metadata, ks: KeyspaceMetadata, server: SchemaServer) -> None:
     table = ks.tables["a"]
     server.asked()
@@ -209,6 +220,14 @@ def test_a_changed_keyspace_is_read_when_looked_at(metadata: Metadata, ks: Keysp
     assert strategy is not None and strategy.options() == {"replication_factor": "3"}
     assert "new" in metadata.keyspaces and server.asked() == ["keyspaces"]
     assert metadata.keyspaces["ks"].tables["a"] is table is ks.tables["a"] and server.asked() == []
+
+
+def test_functions_change_with_the_keyspace(metadata: Metadata, ks: KeyspaceMetadata, server: SchemaServer) -> None:
+    assert len(ks.functions) == len(ks.aggregates) == len(ks.views) == 0
+    server.asked()
+    metadata.schema_changed(change("KEYSPACE"))  # all that protocol v3 says of a function
+    assert len(ks.functions) == len(ks.aggregates) == len(ks.views) == 0
+    assert server.asked() == ["functions", "aggregates"]
 
 
 def test_a_keyspace_changes_while_keyspaces_are_read(metadata: Metadata, server: SchemaServer) -> None:

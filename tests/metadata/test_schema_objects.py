@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cassandra.cqltypes
 import cassandra.metadata
 import pytest
 
@@ -20,7 +19,7 @@ from geventcql.metadata import (
     TriggerMetadata,
     UserType,
 )
-from geventcql.metadata.cqltext import strip_frozen, type_names
+from geventcql.metadata.cqltext import type_names, unfrozen
 from tests.metadata.schemaserver import SchemaServer
 
 TYPES = [
@@ -34,15 +33,16 @@ TYPES = [
 ]
 
 
-@pytest.mark.parametrize("cql_type", [text for text in TYPES if '"' not in text and "'" not in text])
-def test_frozen_is_stripped_as_in_cassandra_driver(cql_type: str) -> None:
-    assert strip_frozen(cql_type) == cassandra.cqltypes.strip_frozen(cql_type)
-
-
-def test_frozen_around_quoted_names() -> None:
-    assert strip_frozen(TYPES[4]) == 'list<"My ""Type"" <x>">'
-    assert strip_frozen(TYPES[6]) == TYPES[6]
-    assert strip_frozen("") == "" and strip_frozen("frozen") == "frozen"
+def test_only_the_outermost_frozen_is_taken_off() -> None:
+    assert [unfrozen(cql_type) for cql_type in TYPES] == [
+        "int",
+        "ty",
+        "map<text, frozen<list<int>>>",
+        "tuple<int, frozen<set<text>>, vector<float, 3>>",
+        *TYPES[4:5],
+        "map<frozen<list<int>>, frozen<ty>>",
+        *TYPES[6:],
+    ]
 
 
 def test_names_of_types() -> None:
