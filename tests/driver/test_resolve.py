@@ -69,7 +69,7 @@ def test_a_cleared_batch_is_prepared_again(session: Session, node: FakeNode) -> 
 def test_all_pages_are_read_as_the_first(node: FakeNode, how: str) -> None:
     node.on("SELECT pages", paged(COLUMNS, DATA, 2))
     profile = ExecutionProfile(RoundRobinPolicy(), row_factory=dict_factory)
-    with cluster_of(node, execution_profiles={"mine": profile}) as cluster:
+    with cluster_of(node, execution_profiles={"mine": profile} if how == "profile" else None) as cluster:
         session = cluster.connect()
         if how == "Session":
             session.row_factory = dict_factory

@@ -205,7 +205,8 @@ def test_a_profile_that_was_not_added(three: FakeCluster) -> None:
             heard.append(host.address)
             super().on_down(host)
 
-    with cluster_of(three, load_balancing_policy=WhiteListRoundRobinPolicy([three[0].host])) as cluster:
+    default = ExecutionProfile(WhiteListRoundRobinPolicy([three[0].host]))
+    with cluster_of(three, execution_profiles={EXEC_PROFILE_DEFAULT: default}) as cluster:
         session = cluster.connect(wait_for_all_pools=True)
         assert {connection.endpoint.address for connection in pooled(session)} == {three[0].host}
         mine = ExecutionProfile(Listening([three[1].host, three[2].host]), row_factory=dict_factory)
