@@ -102,6 +102,8 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     :param control_connection_timeout: seconds for each query of the driver's own
     :param idle_heartbeat_interval: seconds a connection may be silent before it is asked for a sign of life; 0: never asked
     :param idle_heartbeat_timeout: seconds it has to give one
+    :param schema_metadata_enabled: whether looking at the schema in ``metadata`` reads it
+    :param token_metadata_enabled: whether to know which nodes hold what, for token-aware requests
     :param sockopts: arguments of ``setsockopt`` calls
     :param timestamp_generator: gives microseconds since the epoch for each request
     :param connection_class: accepted and ignored: there is one kind of connection

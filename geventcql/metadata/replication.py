@@ -250,6 +250,8 @@ class NetworkTopologyStrategy(ReplicationStrategy):
         )
 
     def _in_dc(self, ring: Ring, position: int, dc: str) -> list[Host]:
+        if self.dc_replication_factors_info[dc].transient_replicas:
+            return self._full_in_dc(ring, position, dc)
         wanted = min(self.dc_replication_factors[dc], len(ring.hosts[dc]))  # so as not to look for more than there are
         racks_left = len(ring.racks[dc])
         racks_used: set[str | None] = set()
@@ -269,6 +271,24 @@ class NetworkTopologyStrategy(ReplicationStrategy):
                 racks_left -= 1
                 if not racks_left:  # one replica on every rack: those passed over come before further ones
                     found.extend(list(skipped)[: wanted - len(found)])
+        return found
+
+    def _full_in_dc(self, ring: Ring, position: int, dc: str) -> list[Host]:
+        """Which replicas are full where some are transient: the first that Cassandra finds. It takes a host of a rack that
+        has a replica at once, as long as there are more replicas, transient ones counted, than racks.
+        """
+        factor = self.dc_replication_factors_info[dc]
+        repeats = factor.all_replicas - len(ring.racks[dc])
+        racks_used: set[str | None] = set()
+        found: list[Host] = []
+        for host in ring.walk(position, dc):
+            if len(found) == factor.full_replicas:
+                break
+            if host in found or (host.rack in racks_used and repeats <= 0):
+                continue
+            repeats -= host.rack in racks_used
+            racks_used.add(host.rack)
+            found.append(host)
         return found
 
     def options(self) -> dict[str, str]:

@@ -84,6 +84,44 @@ def test_network_topology_strategy(owners: dict[int, Host], first: int, second: 
         # else: with virtual nodes cassandra-driver lists a host that it passed over twice, in place of another
 
 
+def full_by_cassandras_rules(owners: dict[int, Host], position: int, dc: str, every: int, transient: int) -> list[Host]:
+    """Of all replicas, in the order in which DatacenterEndpoints finds them, those before the last `transient`."""
+    everyone = {host for host in owners.values() if host.datacenter == dc}
+    wanted = min(every, len(everyone))
+    transient = max(transient - (every - wanted), 0)
+    repeats = every - len({host.rack for host in everyone})
+    found: list[Host] = []
+    for step in range(len(owners)):
+        host = owners[(position + step) % len(owners)]
+        if host.datacenter != dc or host in found or len(found) == wanted:
+            continue
+        if host.rack in {other.rack for other in found}:
+            if repeats <= 0:
+                continue
+            repeats -= 1
+        found.append(host)
+    return found[: wanted - transient]
+
+
+@given(rings(), st.integers(1, 5), st.integers(1, 4))
+def test_transient_replicas_are_left_out(owners: dict[int, Host], every: int, transient: int) -> None:
+    transient = min(transient, every - 1)
+    strategy = NetworkTopologyStrategy({"dc1": f"{every}/{transient}", "dc2": "1"})
+    ring = Ring(owners)
+    for position in range(len(owners)):
+        here = [host for host in strategy.replicas(ring, position) if host.datacenter == "dc1"]
+        if transient:
+            assert here == full_by_cassandras_rules(owners, position, "dc1", every, transient)
+        else:
+            assert set(here) == by_cassandras_rules(owners, position, "dc1", every)
+
+
+def test_a_full_replica_on_a_rack_that_has_one() -> None:
+    hosts = [Host(f"127.0.0.{i}", SimpleConvictionPolicy, "dc1", rack) for i, rack in enumerate("aab", 1)]
+    ring = Ring(dict(enumerate(hosts)))
+    assert NetworkTopologyStrategy({"dc1": "3/1"}).replicas(ring, 0) == (hosts[0], hosts[1])  # with "2" hosts 0 and 2
+
+
 @given(rings(most_tokens=1), st.integers(1, 4))
 def test_token_replica_maps(owners: dict[int, Host], factor: int) -> None:
     tokens = {cassandra.metadata.Murmur3Token(value): host for value, host in owners.items()}
