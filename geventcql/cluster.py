@@ -32,6 +32,7 @@ from geventcql.familiar import FamiliarConnections
 from geventcql.host import EndPoint, Host
 from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata
+from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.net.heartbeat import Heartbeat
 from geventcql.net.opening import open_in_keyspace
@@ -108,6 +109,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     :param max_requests_in_flight: per connection, 1 to 32,768
     :param max_requests_waiting: per Session, for a connection with room; one more raises Busy
     :param prepared_cache_size: how many answers to PREPARE are kept, for texts that are prepared again; 0: none
+    :param metrics_enabled: count and time requests: see :attr:`metrics`
     :param connections_per_host: how many; or how many by :class:`~geventcql.policies.HostDistance`
     :param max_requests_per_second: of each Session, until that is told otherwise; None for no limit
     """
@@ -184,6 +186,8 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         # Without word of schema changes answers to PREPARE would be wrong for ever.
         self._preparer.cache = PreparedCache(self.prepared_cache_size if self.schema_event_refresh_window >= 0 else 0)
         self._scheduler = Scheduler.for_hub()
+        if self.metrics is not None:
+            self.metrics.hub_lag.histogram = self._scheduler.lag
         self._greenlets = Group()
         self._registry = HostRegistry(self)
         self._control = ControlConnection(self, self.control_connection_timeout)
@@ -279,6 +283,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
 
     def _on_suspect(self, connection: Connection) -> None:
         """A connection has fallen silent; in the hub."""
+        count(self, "suspected", connection.endpoint)
         leave(connection, self._registry.pools())
         self._registry.doubt(connection)
         control = self._control.connection
