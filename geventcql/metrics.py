@@ -332,7 +332,7 @@ class Metrics:
         self._counters = {name: Counter(name, help, label) for name, help, label in COUNTERS}
         for counter in self._counters.values():
             self.registry.add(counter)
-        reference = weakref.ref(cluster)
+        self._reference = reference = weakref.ref(cluster)
         for name, help, read in OF_CLUSTER:
             self.registry.add(Gauge(name, help, partial(_of_cluster, reference, read)))
         for name, help, value, unit in BY_HOST:
