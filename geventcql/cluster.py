@@ -186,8 +186,6 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         # Without word of schema changes answers to PREPARE would be wrong for ever.
         self._preparer.cache = PreparedCache(self.prepared_cache_size if self.schema_event_refresh_window >= 0 else 0)
         self._scheduler = Scheduler.for_hub()
-        if self.metrics is not None:
-            self.metrics.hub_lag.histogram = self._scheduler.lag
         self._greenlets = Group()
         self._registry = HostRegistry(self)
         self._control = ControlConnection(self, self.control_connection_timeout)

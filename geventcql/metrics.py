@@ -156,6 +156,8 @@ class Timer(Instrument, Mapping[str, float]):
     ``count`` is of all since the start. The others are of the last one or two minutes in which there were any: ``min``,
     ``max``, ``mean``, ``stddev``, ``median``, ``75percentile``, ``95percentile``, ``98percentile``, ``99percentile``,
     ``999percentile`` (the 99.9th); percentiles to 2 %. Where there were none they are 0.0.
+
+    :param read: gives the histogram, if that is kept elsewhere
     """
 
     kind = "histogram"
@@ -169,10 +171,15 @@ class Timer(Instrument, Mapping[str, float]):
     }
     KEYS = ("count", "min", "max", "mean", "stddev", *PERCENTILES)
 
-    def __init__(self, name: str, help: str) -> None:
+    def __init__(self, name: str, help: str, read: Callable[[], Histogram] | None = None) -> None:
         super().__init__(name, help, unit="s")
-        self.histogram = Histogram()
+        self._histogram = Histogram()
+        self._read = read
+
+    @property
+    def histogram(self) -> Histogram:
         """For collectors: ``count``, ``total`` (seconds) and ``cumulative(bounds)`` are of all since the start."""
+        return self._histogram if self._read is None else self._read()
 
     @property
     def value(self) -> Timer:
@@ -187,8 +194,9 @@ class Timer(Instrument, Mapping[str, float]):
 
     def get_stats(self) -> dict[str, float]:
         """Everything at once."""
-        *statistics, percentiles = self.histogram.recent_statistics(tuple(self.PERCENTILES.values()))
-        return dict(zip(self.KEYS, (self.histogram.count, *statistics, *percentiles), strict=True))
+        histogram = self.histogram
+        *statistics, percentiles = histogram.recent_statistics(tuple(self.PERCENTILES.values()))
+        return dict(zip(self.KEYS, (histogram.count, *statistics, *percentiles), strict=True))
 
     def __getitem__(self, key: str) -> float:
         return self.get_stats()[key]
@@ -279,6 +287,11 @@ def _by_host(reference: weakref.ref[Any], value: Callable[[Connection], int]) ->
     return values
 
 
+def _lag(reference: weakref.ref[Any]) -> Histogram:
+    scheduler = getattr(reference(), "_scheduler", None)
+    return Histogram() if scheduler is None else scheduler.lag  # it is the hub's, whichever Clusters there are
+
+
 def _bytes(traffic: dict[str, Traffic], way: str) -> dict[str, int]:
     return {host: getattr(counted, way) for host, counted in tuple(traffic.items())}
 
@@ -287,6 +300,11 @@ OF_CLUSTER: tuple[tuple[str, str, Callable[[Any], int]], ...] = (
     ("known_hosts", "Nodes of the cluster, as far as the driver knows", lambda cluster: len(cluster.metadata.all_hosts())),
     ("connected_to", "Nodes to which a connection is open", lambda cluster: len({host for host, _ in _open(cluster)})),
     ("queue_length", "Requests that wait for room", lambda cluster: sum(map(len, tuple(cluster._waiting)))),
+    (
+        "throttled",
+        "Requests that wait their turn under max_requests_per_second",
+        lambda cluster: sum(len(session._throttle or ()) for session in list(cluster.sessions)),
+    ),
 )
 BY_HOST: tuple[tuple[str, str, Callable[[Connection], int], str], ...] = (
     ("open_connections", "Open connections, the control connection left out", lambda connection: 1, ""),
@@ -339,7 +357,7 @@ class Metrics:
             self.registry.add(Gauge(name, help, partial(_by_host, reference, value), "host", unit))
         for name, help, way in BYTES:
             self.registry.add(Gauge(name, help, partial(_bytes, self._traffic, way), "host", "By", kind="counter"))
-        self.registry.add(Timer("hub_lag", "How late the driver's timers came, because the hub was busy"))
+        self.registry.add(Timer("hub_lag", "How late the driver's timers came, the hub being busy", partial(_lag, reference)))
 
     def __getattr__(self, name: str) -> Any:
         try:

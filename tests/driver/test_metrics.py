@@ -268,6 +268,15 @@ def test_a_full_queue(node: FakeNode) -> None:
         assert (metrics.in_flight, metrics.queue_length) == (0, 0)
 
 
+def test_requests_that_wait_their_turn(session: Session) -> None:
+    session.max_requests_per_second = 50
+    futures = [session.execute_async(TEXT) for _ in range(10)]
+    assert 5 <= metrics_of(session).throttled <= 9 and metrics_of(session).queue_length == 0
+    gevent.wait(futures)
+    assert metrics_of(session).throttled == 0
+    assert metrics_of(session).request_timer["count"] == 10 and metrics_of(session).request_timer["max"] > 0.05
+
+
 # -- gauges --------------------------------------------------------------------------------------------------------------
 
 
