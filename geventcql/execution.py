@@ -294,7 +294,7 @@ class Execution(Request):
             self.done = True
             sink, self.sink = self.sink, None
             sink.finish(value)
-            self.stop_timer()
+            self._measure()
 
     def _fail(self, error: BaseException) -> None:
         if self.done:
@@ -306,7 +306,12 @@ class Execution(Request):
                 self._explain(error)
         finally:
             sink.fail(error)
-            self.stop_timer()
+            self._measure(error)
+
+    def _measure(self, error: BaseException | None = None) -> None:
+        """The request has ended, otherwise than by a page; with ``error``, if any."""
+        self.record_time()
+        if error is not None:
             count(self.session.cluster, "request_errors", type(error).__name__)
 
     def _explain(self, error: Any) -> None:

@@ -261,6 +261,7 @@ COUNTERS = (
     ("request_errors", "Requests that ended with an error, by the error's class", "error"),
     ("prepared_again", "Statements that a server had forgotten", "host"),
     ("speculative_executions", "Attempts that were made while another one was still under way", "host"),
+    ("attempt_timeouts", "Attempts given up for another one, since they took longer than attempt_timeout", "host"),
     ("suspected", "Connections that fell silent with requests in flight", "host"),
     ("connect_errors", "Connections that could not be opened", "host"),
     ("reconnects", "Connections that were opened where one had been lost or could not be opened", "host"),

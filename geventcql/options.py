@@ -76,6 +76,7 @@ class ClusterOptions:
     cloud: Any = None
     column_encryption_policy: Any = None
     connect_to_remote_hosts = True
+    _metrics: Metrics | None = None
 
     def __init__(
         self,
@@ -135,7 +136,6 @@ class ClusterOptions:
         self.compression = compression
         self.auth_provider = auth_provider
         self.metrics_enabled = metrics_enabled
-        self._metrics: Metrics | None = None
         self.ssl_options = ssl_options
         self.sockopts = sockopts
         self.cql_version = cql_version

@@ -474,20 +474,20 @@ cdef class Request:
         sink = self.sink
         self.sink = None
         sink.finish(page)  # first: whatever becomes of the rest, the request has ended
-        if self.resolved.timer is not None:
-            self.record_time()
+        if self.resolved.timer is not None and sink is not self:  # else it is one attempt of several, and its own sink
+            self.record()
         if page.new_metadata_id is not None or page.tracing_id is not None or page.warnings is not None:
             self.on_announcement(page)
 
-    cdef int record_time(self) except -1:
+    cdef int record(self) except -1:
         cdef double now = monotonic()
         self.resolved.timer.record(now - self.started, now)
         return 0
 
-    def stop_timer(self) -> None:
+    def record_time(self) -> None:
         """It has ended otherwise than by a page."""
         if self.resolved.timer is not None:
-            self.record_time()
+            self.record()
 
     def on_announcement(self, Page page) -> None:
         """The page brings more than rows: changed metadata, a trace id or warnings; in the reader."""

@@ -13,10 +13,15 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from geventcql.cluster import Cluster
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from geventcql.errors import Busy
 from geventcql.metrics import Counter, Gauge, Metrics, Registry, Sample, Timer, all_metrics
-from geventcql.policies import ConstantReconnectionPolicy, RetryPolicy, RoundRobinPolicy
+from geventcql.policies import (
+    ConstantReconnectionPolicy,
+    ConstantSpeculativeExecutionPolicy,
+    RetryPolicy,
+    RoundRobinPolicy,
+)
 from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, pooled
@@ -29,7 +34,7 @@ TEXT = "SELECT v FROM t"
 ROWS = Rows([("v", "int")], [(1,)])
 EVENTS = [
     "connection_errors", "write_timeouts", "read_timeouts", "unavailables", "other_errors", "retries", "ignores",
-    "prepared_again", "speculative_executions", "suspected", "connect_errors", "reconnects",
+    "prepared_again", "speculative_executions", "attempt_timeouts", "suspected", "connect_errors", "reconnects",
 ]  # fmt: skip
 
 
@@ -275,6 +280,34 @@ def test_requests_that_wait_their_turn(session: Session) -> None:
     gevent.wait(futures)
     assert metrics_of(session).throttled == 0
     assert metrics_of(session).request_timer["count"] == 10 and metrics_of(session).request_timer["max"] > 0.05
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_speculative_attempts_are_one_request(fails: bool) -> None:
+    policy = ConstantSpeculativeExecutionPolicy(0.02, 1)
+    profile = ExecutionProfile(RoundRobinPolicy(), speculative_execution_policy=policy)
+    profiles = {EXEC_PROFILE_DEFAULT: profile}
+    with FakeCluster(2) as nodes, cluster_of(nodes, execution_profiles=profiles, metrics_enabled=True) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        answer = Error(ErrorCode.INVALID) if fails else ROWS
+        for node in nodes:
+            node.on(TEXT, answer.after(0.1))
+        outcome(session.execute, SimpleStatement(TEXT, is_idempotent=True))
+        assert len(nodes.queries) == 2
+        metrics = metrics_of(session)
+        assert metrics.speculative_executions == 1 and metrics.attempt_timeouts == 0
+        assert metrics.request_timer["count"] == 1 and metrics.request_timer["max"] >= 0.1
+        assert metrics.request_errors == int(fails)
+
+
+def test_attempts_that_take_too_long() -> None:
+    profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(RoundRobinPolicy(), attempt_timeout=0.05)}
+    with FakeCluster(2) as nodes, cluster_of(nodes, execution_profiles=profiles, metrics_enabled=True) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        nodes.on(TEXT, ROWS.after(0.3))
+        first = session.execute(SimpleStatement(TEXT, is_idempotent=True)).response_future.attempted_hosts[0]
+        assert samples(session, "attempt_timeouts") == [({"host": str(first)}, 1)]
+        assert metrics_of(session).speculative_executions == 0 and metrics_of(session).request_timer["count"] == 1
 
 
 # -- gauges --------------------------------------------------------------------------------------------------------------
