@@ -20,6 +20,7 @@ import gevent
 
 from geventcql.errors import NoHostAvailable, OperationTimedOut
 from geventcql.execution import MAX_ATTEMPTS, Execution
+from geventcql.metrics import count
 from geventcql.net.scheduler import Timer
 from geventcql.policies import PercentileSpeculativeExecutionPolicy
 
@@ -79,6 +80,9 @@ class Attempt(Execution):
     def fail(self, error: BaseException) -> None:
         """As a sink: this attempt has failed."""
         self._of.lost(self, error)
+
+    def _measure(self, error: BaseException | None = None) -> None:
+        """Not at all: the head is what ends as a request."""
 
     def retire(self) -> None:
         """It is not needed any more; whatever still comes for it is dropped."""
@@ -233,6 +237,7 @@ class Race:
 
     def _speculate(self) -> None:
         if self._send_elsewhere():
+            count(self.head.session.cluster, "speculative_executions", self.head.host)
             self._schedule()
 
     def _replace(self, slow: Attempt) -> None:
@@ -247,6 +252,7 @@ class Race:
             self.head.errors[host] = OperationTimedOut({str(host): text}, host)
             self.running.remove(slow)
             slow.retire()
+            count(self.head.session.cluster, "attempt_timeouts", host)
         elif self._attempt_timeout is not None and slow.timer is None:
             slow.timer = self._after(self._attempt_timeout, self._on_slow, slow)
 

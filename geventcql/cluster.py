@@ -32,6 +32,7 @@ from geventcql.familiar import FamiliarConnections
 from geventcql.host import EndPoint, Host
 from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata
+from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.net.heartbeat import Heartbeat
 from geventcql.net.opening import open_in_keyspace
@@ -110,6 +111,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     :param max_requests_in_flight: per connection, 1 to 32,768
     :param max_requests_waiting: per Session, for a connection with room; one more raises Busy
     :param prepared_cache_size: how many answers to PREPARE are kept, for texts that are prepared again; 0: none
+    :param metrics_enabled: count and time requests: see :attr:`metrics`
     :param connections_per_host: how many; or how many by :class:`~geventcql.policies.HostDistance`
     :param max_requests_per_second: of each Session, until that is told otherwise; None for no limit
     """
@@ -281,6 +283,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
 
     def _on_suspect(self, connection: Connection) -> None:
         """A connection has fallen silent; in the hub."""
+        count(self, "suspected", connection.endpoint)
         leave(connection, self._registry.pools())
         self._registry.doubt(connection)
         control = self._control.connection

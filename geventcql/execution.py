@@ -25,6 +25,7 @@ from geventcql.errors import (
     OperationTimedOut,
     PreparedQueryNotFound,
 )
+from geventcql.metrics import count, count_error, count_verdict
 from geventcql.net.connection import Connection
 from geventcql.net.scheduler import Timer
 from geventcql.protocol import responses
@@ -293,6 +294,7 @@ class Execution(Request):
             self.done = True
             sink, self.sink = self.sink, None
             sink.finish(value)
+            self._measure()
 
     def _fail(self, error: BaseException) -> None:
         if self.done:
@@ -304,6 +306,13 @@ class Execution(Request):
                 self._explain(error)
         finally:
             sink.fail(error)
+            self._measure(error)
+
+    def _measure(self, error: BaseException | None = None) -> None:
+        """The request has ended, otherwise than by a page; with ``error``, if any."""
+        self.record_time()
+        if error is not None:
+            count(self.session.cluster, "request_errors", type(error).__name__)
 
     def _explain(self, error: Any) -> None:
         """Leave on the error what an application needs to understand it."""
@@ -355,6 +364,7 @@ class Execution(Request):
         self._finish(self.session._message_received(self, message))
 
     def _handle_error(self, error: ErrorMessage, connection: Connection) -> None:
+        count_error(self.session.cluster, error, self.host)
         if self.retries >= MAX_ATTEMPTS:
             self._fail(_application_error(error))
             return
@@ -362,6 +372,7 @@ class Execution(Request):
             self._prepare_again(error, connection)
             return
         verdict, consistency, pause = judge(error, self.resolved, self.statement, self.retries)
+        count_verdict(self.session.cluster, verdict, self.host)
         self.retries += 1
         if verdict is Verdict.IGNORE:
             self._finish(Page.void())
@@ -411,7 +422,9 @@ class Execution(Request):
     def _handle_loss(self, cause: BaseException) -> None:
         lost = self._lost(cause)
         self.errors[self.host] = lost
+        count_error(self.session.cluster, lost, self.host)
         verdict, _, pause = judge(lost, self.resolved, self.statement, self.retries)
+        count_verdict(self.session.cluster, verdict, self.host)
         self.retries += 1
         if verdict is Verdict.RETHROW:
             self._fail(lost)
@@ -444,6 +457,7 @@ class Execution(Request):
 
     def _move_on(self) -> None:
         self.errors[self.host] = ConnectionException(f"{self.host} has fallen silent", self.host)
+        count_error(self.session.cluster, self.errors[self.host], self.host)
         self._plan = self.session._router.plan(self)  # anew: who had no room, or was silent, may be well by now
         self.try_plan()
 

@@ -262,6 +262,11 @@ class HostRegistry:
         """All pools, host by host."""
         return [pool for supervisor in self._supervisors.values() for pool in supervisor.pools.values()]
 
+    def all_pools(self) -> list[HostPool]:
+        """All pools, those too that are being drained; in any thread."""
+        pools = [pool for supervisor in tuple(self._supervisors.values()) for pool in tuple(supervisor.pools.values())]
+        return [*pools, *self._drained]
+
     def connections(self) -> list[Connection]:
         """All open connections of all pools, those too that are being drained."""
         self._drained = {pool for pool in self._drained if pool.open_connections}

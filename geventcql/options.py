@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from geventcql.endpoints import NO_SNI
 from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Host
+from geventcql.metrics import Metrics
 from geventcql.net.opening import ConnectionSettings
 from geventcql.policies import (
     AddressTranslator,
@@ -36,7 +37,6 @@ __all__ = [
 
 _REFUSED = {
     "column_encryption_policy": "encrypt values before they are bound",
-    "metrics_enabled": "count in a request-init listener",
 }
 
 
@@ -76,7 +76,7 @@ class ClusterOptions:
     cloud: Any = None
     column_encryption_policy: Any = None
     connect_to_remote_hosts = True
-    metrics: Any = None
+    _metrics: Metrics | None = None
 
     def __init__(
         self,
@@ -213,6 +213,13 @@ class ClusterOptions:
         """The state of a Cluster that has not been connected."""
         raise NotImplementedError
 
+    @property
+    def metrics(self) -> Metrics | None:
+        """What the Cluster counts and times; None unless it was made with ``metrics_enabled=True``."""
+        if self.metrics_enabled and self._metrics is None:
+            self._metrics = Metrics(self)
+        return self._metrics
+
     def __init_subclass__(cls) -> None:
         for name in ("load_balancing_policy", "default_retry_policy"):
             if name in cls.__dict__:  # it must not hide what sets the default profile's
@@ -342,4 +349,5 @@ def connection_settings(cluster: ClusterOptions) -> ConnectionSettings:
         startup_options=startup_identity(cluster.application_name or None, cluster.application_version or None, client_id),
         authenticator=authenticator,
         max_in_flight=cluster.max_requests_in_flight,
+        traffic=None if cluster.metrics is None else cluster.metrics.traffic,
     )

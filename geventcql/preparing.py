@@ -18,6 +18,7 @@ from gevent.event import AsyncResult
 from geventcql.cython.codecs import ColumnSpec, CqlType, UserType
 from geventcql.errors import ConnectionShutdown, DriverException, ErrorMessage, OperationTimedOut
 from geventcql.execution import Execution
+from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.preparedcache import PreparedCache
 from geventcql.protocol import requests
@@ -163,6 +164,7 @@ class Preparer:
         fresh = PreparedStatement.from_response(prepared, statement.query_string, statement.keyspace, connection.version)
         statement.result = fresh.result
         self._remember(key)
+        count(self._cluster, "prepared_again", connection.endpoint)
 
     def _remember(self, key: _Key) -> None:
         now = monotonic()

@@ -86,6 +86,8 @@ class Resolved(Recipe):
         "timestamped", "token_aware", "working_keyspace",
     )  # fmt: skip
 
+    is_timed = True
+
     def __init__(
         self,
         session: Session,
@@ -112,6 +114,7 @@ class Resolved(Recipe):
         self.retry_policy = statement.retry_policy or profile.retry_policy
         self.watch = self._watch()
         self.policy = profile.load_balancing_policy
+        self.timer = session._request_timer if self.is_timed else None
         self.plain_policy = _is_plain(self.policy)
         self.token_aware = (
             self.plain_policy
@@ -278,6 +281,7 @@ class ResolvedPrepare(Resolved):
     """The PREPARE of a statement's text, whatever a retry changes."""
 
     __slots__ = ()
+    is_timed = False  # as in cassandra-driver: it tells nothing of the application's requests
 
     def _watch(self) -> None:
         return None  # every node can do it at any time

@@ -74,6 +74,7 @@ class Session(SessionSettings):
         self._owner = self._thread = thread_id()
         """The thread it belongs to, and the one that may execute on it: none once it is shut down."""
         self._waker = Waker.for_hub(self._hub)
+        self._request_timer = None if cluster.metrics is None else cluster.metrics.request_timer.histogram
         self._router = Router(self)
         self._admission = Admission(cluster._scheduler, cluster.max_requests_waiting, cluster._waiting)
         self.max_requests_per_second = cluster.max_requests_per_second

@@ -18,6 +18,7 @@ from gevent.event import AsyncResult, Event
 from geventcql import reconnecting
 from geventcql.errors import AuthenticationFailed, ConnectionException, ConnectionShutdown
 from geventcql.host import EndPoint, Host
+from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
 from geventcql.reconnecting import Backoff
@@ -264,7 +265,7 @@ class HostSupervisor:
             and not any(connection.in_flight for connection in pool.open_connections)
             and not (pool.missing and pool.opening)
         }
-        for keyspace in [keyspace for keyspace, count in sent.items() if self._sent.get(keyspace) == count]:
+        for keyspace in [keyspace for keyspace, number in sent.items() if self._sent.get(keyspace) == number]:
             self._drop_pool(keyspace)
             del sent[keyspace]
         self._sent = sent
@@ -281,6 +282,8 @@ class HostSupervisor:
                 backoff.failed()
                 self._failed(pool, error)
                 return
+            if backoff.again:
+                count(self._cluster, "reconnects", self.host)
             backoff.opened()
             pool.add(connection)
             self.said_down = False
@@ -292,6 +295,7 @@ class HostSupervisor:
     def _failed(self, pool: HostPool, error: BaseException) -> None:
         pool.last_error = error
         pool.opening = False
+        count(self._cluster, "connect_errors", self.host)
         level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
         log.log(level, "cannot open a connection to %s: %s", self.host, error)
         self._tried[pool.keyspace].set(error)

@@ -51,7 +51,6 @@ MODULES = {
     "datastax": "facade",
     "graph": "facade",
     "marshal": "model",
-    "metrics": "facade",
     "murmur3": "facade",
     "pool": "facade",
 }

@@ -18,7 +18,7 @@ from geventcql.unsupported import Unsupported
 PAGE = Path(__file__).parents[1] / "docs" / "migration.md"
 MODULES = [
     "", "auth", "cluster", "concurrent", "connection", "cqltypes", "encoder", "io.geventreactor", "marshal", "metadata",
-    "murmur3", "policies", "pool", "protocol", "query", "timestamps", "util",
+    "metrics", "murmur3", "policies", "pool", "protocol", "query", "timestamps", "util",
 ]  # fmt: skip
 INSIDE = {"cluster.ControlConnection", "connection.Connection", "io.geventreactor.GeventConnection"}
 """Classes of the driver's inside, which only share their names."""

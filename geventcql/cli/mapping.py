@@ -42,7 +42,7 @@ REASONS = (
     ("cluster.*GRAPH*", _GRAPH),
     ("datastax*", "what is particular to DataStax Enterprise and Astra (graph, insights, cloud bundles) is not supported"),
     ("io.*", "there is one event loop, gevent's, and one kind of connection: leave connection_class out"),
-    ("metrics*", "metrics are not collected yet"),
+    ("metrics.*", "the driver itself counts: read cluster.metrics, or add instruments to its registry"),
     ("auth.*GSSAPI*", "GSSAPI (Kerberos) is not supported yet: making one raises NotImplementedError"),
     ("connection.Sni*", "SNI proxies are not supported yet: making one raises NotImplementedError"),
     ("connection.UnixSocketEndPoint", "unix sockets are not supported yet: making one raises NotImplementedError"),

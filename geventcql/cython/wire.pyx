@@ -14,8 +14,9 @@ from cpython.list cimport PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.math cimport ceil, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 cdef extern from "Python.h":
     int PyGC_Disable()
@@ -123,6 +124,7 @@ cdef uint32_t crc32_of(const uint8_t* p, Py_ssize_t n) except? 0:
 
 
 include "wire_inflight.pxi"
+include "wire_timing.pxi"
 include "wire_requests.pxi"
 include "wire_pages.pxi"
 include "wire_splitter.pxi"

@@ -260,6 +260,8 @@ cdef class Recipe:
     cdef public RowReader reader
     cdef public object encoder
     """The :class:`~geventcql.cython.codecs.BindEncoder` of a prepared statement, else None."""
+    cdef public Histogram timer
+    """What requests are timed with; None: they are not."""
     cdef public bint plain_policy
     """Whether its policy is one of ours, whose plans begin where a :class:`Route` says."""
     cdef public object watch
@@ -472,8 +474,20 @@ cdef class Request:
         sink = self.sink
         self.sink = None
         sink.finish(page)  # first: whatever becomes of the rest, the request has ended
+        if self.resolved.timer is not None and sink is not self:  # else it is one attempt of several, and its own sink
+            self.record()
         if page.new_metadata_id is not None or page.tracing_id is not None or page.warnings is not None:
             self.on_announcement(page)
+
+    cdef int record(self) except -1:
+        cdef double now = monotonic()
+        self.resolved.timer.record(now - self.started, now)
+        return 0
+
+    def record_time(self) -> None:
+        """It has ended otherwise than by a page."""
+        if self.resolved.timer is not None:
+            self.record()
 
     def on_announcement(self, Page page) -> None:
         """The page brings more than rows: changed metadata, a trace id or warnings; in the reader."""

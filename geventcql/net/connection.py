@@ -30,7 +30,7 @@ from geventcql.errors import (
     OperationTimedOut,
 )
 from geventcql.net.scheduler import A_TURN, MAX_TURN_ENDED, Scheduler, Timer
-from geventcql.net.transport import Transport
+from geventcql.net.transport import Traffic, Transport
 from geventcql.protocol import compression, responses
 from geventcql.protocol import constants as C
 
@@ -90,6 +90,7 @@ class Connection(Sender):
     :param transport: the connected stream, owned from now on
     :param version: protocol version
     :param max_in_flight: requests in flight at once, 1 to 32,768
+    :param traffic: counts its bytes
     """
 
     in_buffer_size = 256 * 1024
@@ -103,6 +104,7 @@ class Connection(Sender):
         *,
         max_in_flight: int = 2048,
         max_frame: int = C.MAX_BODY_SIZE,
+        traffic: Traffic | None = None,
     ) -> None:
         hub = gevent.get_hub()
         super().__init__(InFlight(max_in_flight), hub.loop.run_callback, MAX_UNSENT_BYTES)
@@ -123,6 +125,7 @@ class Connection(Sender):
         self.on_event: Callable[[Connection, Frame], object] | None = None
         """Called with each EVENT frame; must not switch."""
         self._pid = os.getpid()
+        self._traffic = traffic
         self._transport = transport
         transport.on_output = self._flush_soon
         self._splitter = FrameSplitter(self.table, version, max_frame)
@@ -250,6 +253,8 @@ class Connection(Sender):
 
     def _send_now(self, data: memoryview) -> None:
         sent = self._transport.send(data) if data else 0
+        if self._traffic is not None:
+            self._traffic.sent += sent
         if sent < len(data):
             self._unsent = data[sent:]
             self.unsent_bytes = len(self._unsent) + sum(map(len, self.pending))
@@ -313,6 +318,7 @@ class Connection(Sender):
         splitter = self._splitter
         transport = self._transport
         recv_into = transport.recv_into
+        traffic = self._traffic
         loop = self._loop
         turn = -1
         frames = received = 0
@@ -323,6 +329,8 @@ class Connection(Sender):
                 return  # a fork's child got here: these are the parent's bytes and sockets
             if not n:
                 raise ConnectionShutdown(f"{self.endpoint} closed the connection", self.endpoint)
+            if traffic is not None:
+                traffic.received += n
             now = monotonic()
             if loop.iteration != turn:  # recv_into waited: this is a new turn of the hub
                 turn, frames, received, started = loop.iteration, 0, 0, now

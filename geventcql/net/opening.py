@@ -26,7 +26,7 @@ from geventcql.errors import (
 )
 from geventcql.metadata.names import protect_name
 from geventcql.net.connection import Call, Connection
-from geventcql.net.transport import open_transport, resolve
+from geventcql.net.transport import Traffic, open_transport, resolve
 from geventcql.protocol import requests, responses
 from geventcql.protocol.constants import ConsistencyLevel, Opcode, ProtocolVersion
 from geventcql.protocol.handshake import Authenticator, Handshake
@@ -59,6 +59,8 @@ class ConnectionSettings(NamedTuple):
     authenticator: Callable[[Any], Authenticator] | None = None
     """``authenticator(endpoint)`` makes one connection's authenticator."""
     max_in_flight: int = 2048
+    traffic: Callable[[Any], Traffic] | None = None
+    """``traffic(endpoint)`` gives what the bytes of a connection are counted in."""
 
 
 class _HandshakeCall(Call):
@@ -97,7 +99,8 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
         )
     except OSError as error:
         raise _failed(endpoint, error) from error
-    connection = Connection(endpoint, transport, version, max_in_flight=settings.max_in_flight)
+    traffic = None if settings.traffic is None else settings.traffic(endpoint)
+    connection = Connection(endpoint, transport, version, max_in_flight=settings.max_in_flight, traffic=traffic)
     try:
         _shake_hands(connection, settings, deadline, is_tls=context is not None)
     except (ConnectionException, AuthenticationFailed) as error:

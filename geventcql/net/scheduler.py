@@ -15,6 +15,8 @@ from typing import Any
 
 import gevent
 
+from geventcql.cython.wire import Histogram
+
 __all__ = ["A_TURN", "MAX_TURN_ENDED", "Scheduler", "Timer"]
 
 A_TURN = 1e-9
@@ -69,6 +71,9 @@ class Scheduler:
         self._dead = 0
         self._watcher: Any = None
         self._armed = float("inf")
+        self._due = 0.0
+        self.lag = Histogram()
+        """How late the loop's timer came, seconds: how long the hub was busy with something else."""
 
     @classmethod
     def for_hub(cls, hub: Any = None) -> Scheduler:
@@ -108,8 +113,10 @@ class Scheduler:
     def _arm(self, when: float) -> None:
         self._disarm()
         self._armed = when
+        now = monotonic()
+        self._due = max(when, now)
         # ref=True: a process that waits only for a deadline of ours must not end in LoopExit.
-        self._watcher = self._loop.timer(max(0.0, when - monotonic()))
+        self._watcher = self._loop.timer(self._due - now)
         self._watcher.start(self._fire)
 
     def _disarm(self) -> None:
@@ -122,6 +129,7 @@ class Scheduler:
     def _fire(self) -> None:
         self._disarm()
         now = monotonic()
+        self.lag.record(max(0.0, now - self._due), now)
         newest = next(self._order)  # what callbacks add waits for the next turn of the hub, even if it is due
         while self._heap and self._heap[0][1] < newest and (self._heap[0][0] <= now or not self._heap[0][2].pending):
             timer = heapq.heappop(self._heap)[2]

@@ -20,7 +20,7 @@ from geventcql.errors import ConnectionException
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Resolver", "Transport", "is_numeric", "open_transport", "resolve"]
+__all__ = ["Resolver", "Traffic", "Transport", "is_numeric", "open_transport", "resolve"]
 
 # After this long without an acknowledgement of sent data the kernel gives the peer up; milliseconds.
 TCP_USER_TIMEOUT_MS = 30_000
@@ -73,6 +73,16 @@ class Resolver:
         """
         with gevent.Timeout(RESOLVE_TIMEOUT, TimeoutError(f"no answer within {RESOLVE_TIMEOUT} s to the name of {address}")):
             return str(socket.getfqdn(address))
+
+
+class Traffic:
+    """Counts the bytes of any number of connections, one after the other or at once."""
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.sent = 0
 
 
 class Transport:

@@ -165,7 +165,7 @@ def test_every_module_of_cassandra_driver_is_known() -> None:
 def test_every_missing_name_has_a_reason_and_every_reason_a_missing_name() -> None:
     missing = {f"{where}.{name}".lstrip(".") for where, names in documented().items() for name in names}
     used = set()
-    refused = {"cqlengine", "graph", "datastax", "metrics", "io.libevreactor"}
+    refused = {"cqlengine", "graph", "datastax", "io.libevreactor"}
     refused |= {"protocol.NumpyProtocolHandler", "protocol.cython_protocol_handler", "connection.SniEndPoint"}
     for name in missing | refused | {"connection.UnixSocketEndPoint", "auth.DSEGSSAPIAuthProvider"}:
         used.add(next(pattern for pattern, _ in REASONS if fnmatch.fnmatchcase(name, pattern)))
