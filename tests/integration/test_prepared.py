@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -11,8 +11,11 @@ import pytest
 
 from geventcql import util
 from geventcql.errors import DriverException, InvalidRequest, NoHostAvailable, ServerError
+from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.query import BatchStatement
 from geventcql.session import Session
+from geventcql.testing import CassandraCluster
+from tests.integration.relay import Relays
 from tests.integration.support import DDL_TIMEOUT, connect
 
 pytest_plugins = "tests.integration.fixtures"
@@ -200,31 +203,53 @@ def test_many_greenlets_find_a_statement_forgotten(own: Session, table: str) -> 
         assert [greenlet.value.one().z for greenlet in greenlets] == [-(n % 10) for n in range(200)]
 
 
+STATEMENTS = 1000
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[CassandraCluster]:
+    """A server with room for all those statements; an eviction would make it forget by itself."""
+    with CassandraCluster(1, yaml={"prepared_statements_cache_size": "64MiB"}) as servers:
+        yield servers
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", [4, 5])
-def test_a_server_that_forgot_everything(cassandra_cluster_factory: Callable[..., Any], version: int) -> None:
-    servers = cassandra_cluster_factory(1)
-    with connect(servers, version) as cluster:
-        session = cluster.connect()
+def test_a_server_that_forgot_everything(forgetful: CassandraCluster, version: int) -> None:
+    """Whoever needs a statement again, over whichever connection: the server is told it once, and only those needed."""
+    options = {"connections_per_host": 2, "reconnection_policy": ConstantReconnectionPolicy(0.2, None)}
+    with (
+        Relays(forgetful.contact_points, forgetful.port) as relays,
+        connect(relays, version, address_translator=relays, **options) as cluster,
+    ):
+        session, [relay], ks = cluster.connect(), relays, f"v{version}"
         replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
-        session.execute(f"CREATE KEYSPACE ks WITH replication = {replication}", timeout=DDL_TIMEOUT)
-        session.execute("CREATE TABLE ks.t (k int PRIMARY KEY, v text)", timeout=DDL_TIMEOUT)
-        session.set_keyspace("ks")
+        session.execute(f"CREATE KEYSPACE {ks} WITH replication = {replication}", timeout=DDL_TIMEOUT)
+        session.execute(f"CREATE TABLE {ks}.t (k int PRIMARY KEY, v text)", timeout=DDL_TIMEOUT)
+        session.set_keyspace(ks)
         insert, select = session.prepare("INSERT INTO t (k, v) VALUES (?, ?)"), session.prepare("SELECT * FROM t WHERE k = ?")
         for k in range(100):
             session.execute(insert, (k, f"v{k}"))
+        many = [session.prepare(f"SELECT v FROM {ks}.t WHERE k = ? LIMIT {n + 1}") for n in range(STATEMENTS)]
+        for statement in (select, *many):
+            statement.is_idempotent = True
+
+        before = relay.prepared
+        assert before.total() == STATEMENTS + 2
         session.execute("TRUNCATE system.prepared_statements", timeout=DDL_TIMEOUT)
-        servers[0].restart()
+        forgetful[0].restart()
         with gevent.Timeout(60):
-            while True:
-                try:
-                    assert session.execute(select, [5]).one() == (5, "v5")
-                    break
-                except NoHostAvailable:
-                    gevent.sleep(0.2)
-        greenlets = [gevent.spawn(session.execute, select, [n]) for n in range(100)]
+            while any(pool.missing for pool in session.get_pools()):
+                gevent.sleep(0.1)
+        assert relay.prepared == before  # not before somebody needs them
+        sessions = session, cluster.connect(ks)
+        greenlets = [gevent.spawn(sessions[n % 2].execute, select, [n]) for n in range(100)]
+        greenlets += [gevent.spawn(sessions[i].execute, many[n], [n % 100]) for n in range(STATEMENTS) for i in range(2)]
         gevent.joinall(greenlets, raise_error=True)
-        assert [greenlet.value.one() for greenlet in greenlets] == [(n, f"v{n}") for n in range(100)]
+        assert [greenlet.value.one() for greenlet in greenlets[:100]] == [(n, f"v{n}") for n in range(100)]
+        assert all(greenlet.value.one().v.startswith("v") for greenlet in greenlets[100:])
+        told = relay.prepared - before
+        assert set(told.values()) == {1} and told.total() == STATEMENTS + 1
         session.execute(insert, (5, "new"))
         assert session.execute(select, [5]).one().v == "new"
