@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+import time
 import uuid
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,11 +14,12 @@ import gevent
 import pytest
 
 from geventcql import util
-from geventcql.errors import DriverException, InvalidRequest, NoHostAvailable, ServerError
+from geventcql.errors import DriverException, InvalidRequest, NoHostAvailable, ReadFailure, ServerError, WriteFailure
 from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.query import BatchStatement
 from geventcql.session import Session
 from geventcql.testing import CassandraCluster
+from tests.integration.faults import SECONDS
 from tests.integration.relay import Relays
 from tests.integration.support import DDL_TIMEOUT, connect
 
@@ -36,11 +41,15 @@ def table(own: Session) -> str:
 
 
 class Readers:
-    """Greenlets that execute `read` over and over and check each row. `errors`: what of them raised."""
+    """Greenlets that execute `read` over and over and check each row.
+
+    `errors`: what of them raised; `refused`: how often, by class, what they may.
+    """
 
     def __init__(self, read: Callable[[int], None], allowed: tuple[type[BaseException], ...] = ()) -> None:
         self.reads = 0
         self.errors: list[BaseException] = []
+        self.refused: Counter[str] = Counter()
         self._read = read
         self._allowed = allowed
         self._stop = False
@@ -54,7 +63,8 @@ class Readers:
             try:
                 self._read(n)
                 self.reads += 1
-            except self._allowed:
+            except self._allowed as error:
+                self.refused[type(error).__name__] += 1
                 gevent.sleep(0.01)
             except BaseException as error:
                 self.errors.append(error)
@@ -87,7 +97,8 @@ def test_columns_added_and_dropped(own: Session, table: str, cassandra: Any, ks:
         for name, value in values.items():
             assert value is None or type(value) is {"a": int, "b": str, "c": list, "y": float}[name[0]], (name, value)
 
-    with connect(cassandra, own.cluster.protocol_version) as cluster, Readers(read) as readers:
+    # A node that finds its columns dropped under way fails such a read.
+    with connect(cassandra, own.cluster.protocol_version) as cluster, Readers(read, (ReadFailure,)) as readers:
         other = cluster.connect(ks)
         for round_ in range(2):
             for name, cql_type, value in ADDED:
@@ -142,6 +153,132 @@ def test_a_table_made_anew_with_other_types(own: Session, table: str) -> None:
             own.execute(f"INSERT INTO {name} (k, a, b) VALUES (1, {values})")
             readers.more()
             assert list(own.execute(select, [1]).one()) == [1, *([7, "seven"] if types[0] == "int" else ["seven", 7])]
+
+
+class Gone(Exception):
+    """There is no such table at this moment."""
+
+
+class Reads:
+    """What the greenlets of the next test do: prepared reads and conditional writes, some of whose rows are decoded late."""
+
+    COLUMNS = {"a": int, "b": str, "c": list, "y": float}
+
+    def __init__(self, session: Session, table: str, anew: str) -> None:
+        self.seen: set[str] = set()
+        self._session = session
+        self._late: deque[tuple[Callable[[Any], None], int, Any]] = deque()
+        self._select = session.prepare(f"SELECT * FROM {table} WHERE k = ?")
+        self._insert = session.prepare(f"INSERT INTO {table} (k, m) VALUES (?, 'other') IF NOT EXISTS")
+        self._update = session.prepare(f"UPDATE {table} SET z = ? WHERE k = ? IF m = ? AND z = ?")
+        self._anew = session.prepare(f"SELECT * FROM {anew} WHERE k = ?")
+        for statement in (self._select, self._insert, self._update, self._anew):
+            statement.is_idempotent = True
+
+    def __call__(self, n: int) -> None:
+        k, kind = n % 10, random.randrange(6)
+        if kind == 0:
+            self._ask(self._check_inserted, k, self._insert, [k])
+        elif kind == 1:
+            self._ask(self._check_updated, k, self._update, [-k, k, "no", -k])
+        elif kind == 2:
+            self._ask(self._check_applied, k, self._update, [-k, k, f"m{k}", -k])
+        elif kind == 3:
+            try:
+                self._ask(self._check_anew, 1, self._anew, [1])
+            except (InvalidRequest, NoHostAvailable, ReadFailure, ServerError) as error:
+                raise Gone from error
+        else:
+            self._ask(self._check, k, self._select, [k])
+
+    def _ask(self, check: Callable[[int, Any], None], k: int, statement: Any, values: list[Any]) -> None:
+        rows = self._session.execute(statement, values)
+        if random.random() < 0.5:
+            check(k, rows)
+            return
+        self._late.append((check, k, rows))
+        if len(self._late) > 100:
+            check, k, rows = self._late.popleft()
+            check(k, rows)
+
+    def finish(self) -> None:
+        for check, k, rows in self._late:
+            check(k, rows)
+
+    def _check(self, k: int, rows: Any) -> None:
+        self._check_columns(k, rows.one()._asdict())
+
+    def _check_columns(self, k: int, values: dict[str, Any]) -> None:
+        known = values.pop("k"), values.pop("m"), values.pop("t"), values.pop("z")
+        assert known == (k, f"m{k}", util.LOWEST_TIME_UUID, -k)
+        u = values.pop("u")
+        assert u is None if k != 1 else u.a == 5 and set(u[1:]) <= {None}, u
+        self.seen.update(values)
+        for name, value in values.items():
+            assert value is None or type(value) is self.COLUMNS[name[0]], (name, value)
+
+    def _check_inserted(self, k: int, rows: Any) -> None:
+        assert not rows.was_applied
+        applied, *rest = rows.one()
+        names = rows.column_names[1:]
+        assert applied is False
+        self._check_columns(k, dict(zip(names, rest, strict=True)))
+
+    def _check_updated(self, k: int, rows: Any) -> None:
+        assert list(rows.one()) == [False, f"m{k}", -k]
+
+    def _check_applied(self, k: int, rows: Any) -> None:
+        assert list(rows.one()) == [True]
+
+    def _check_anew(self, k: int, rows: Any) -> None:
+        assert rows.one() in (None, (1, 7, "seven"), (1, "seven", 7))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 180)
+@pytest.mark.parametrize("session", [4, 5], ids=["v4", "v5"], indirect=True)
+def test_everything_changes_at_once(own: Session, table: str, cassandra: Any, ks: str) -> None:
+    """By another client, which prepares the same statements: nobody ever gets a value of another type."""
+    udt, anew = f"{table}_type", f"{table}_anew"
+
+    def change(statement: str) -> None:
+        other.execute(statement, timeout=DDL_TIMEOUT)
+
+    def make(a: str, b: str, values: str) -> None:
+        change(f"CREATE TABLE {anew} (k int PRIMARY KEY, a {a}, b {b})")
+        change(f"INSERT INTO {anew} (k, a, b) VALUES (1, {values})")
+
+    with connect(cassandra, own.cluster.protocol_version) as cluster:
+        other = cluster.connect(ks)
+        change(f"CREATE TYPE {udt} (a int)")
+        change(f"ALTER TABLE {table} ADD u frozen<{udt}>")
+        change(f"UPDATE {table} SET u = {{a: 5}} WHERE k = 1")
+        make("int", "text", "7, 'seven'")
+        reads = Reads(own, table, anew)
+        end = time.monotonic() + SECONDS / 2
+        with Readers(reads, (Gone, ReadFailure, WriteFailure)) as readers:
+            for turn in itertools.count():
+                name, cql_type, value = ADDED[turn % 4]
+                change(f"ALTER TABLE {table} ADD {name}{turn} {cql_type}")
+                change(f"UPDATE {table} SET {name}{turn} = {value} WHERE k = 1")
+                other.prepare(f"SELECT * FROM {table} WHERE k = ?")
+                other.prepare(f"INSERT INTO {table} (k, m) VALUES (?, 'other') IF NOT EXISTS")
+                change(f"ALTER TYPE {udt} ADD f{turn} {cql_type}")
+                readers.more()
+                change(f"DROP TABLE {anew}")
+                make(*(("text", "int", "'seven', 7") if turn % 2 else ("int", "text", "7, 'seven'")))
+                other.prepare(f"SELECT * FROM {anew} WHERE k = ?")
+                readers.more()
+                change(f"ALTER TYPE {udt} RENAME f{turn} TO g{turn}")
+                if turn > 1:
+                    old = ADDED[(turn - 2) % 4][0]
+                    change(f"ALTER TABLE {table} DROP {old}{turn - 2}")
+                readers.more()
+                if time.monotonic() > end:
+                    break
+        reads.finish()
+    print(f"{readers.reads} reads, {turn + 1} rounds, {len(reads.seen)} columns, {dict(readers.refused)}")
+    assert {f"{ADDED[n % 4][0]}{n}" for n in range(turn)} <= reads.seen
 
 
 def test_parameters_of_another_type(own: Session, table: str) -> None:
