@@ -42,6 +42,9 @@ REMEMBERED = 60.0
 _Key = tuple[Any, "str | None", bytes]
 """End point, keyspace of its connections (below v5), id of the statement."""
 
+_Outcome = tuple[float, PreparedStatement, Prepared]
+"""When a statement was prepared again (monotonic seconds), which one, and the node's answer."""
+
 
 def _own(error: Exception) -> Exception:
     """A copy for one of the requests that end by the same error: each error tells of its own request."""
@@ -61,8 +64,8 @@ class Preparer:
         self._cluster = cluster
         self._first_flights: dict[Any, AsyncResult] = {}
         self._flights: dict[_Key, AsyncResult] = {}
-        self._done: dict[_Key, float] = {}
-        """When statements were last prepared again, monotonic seconds, oldest first."""
+        self._done: dict[_Key, _Outcome] = {}
+        """What was prepared again lately, oldest first."""
 
     def prepare(self, session: Session, resolved: Resolved) -> Prepared:
         """Have a node prepare a text, unless the answer is known; waits in the calling greenlet.
@@ -140,9 +143,15 @@ class Preparer:
         statement = resolved.prepared_by_id(query_id)
         assert statement is not None
         key = (connection.endpoint, connection.keyspace, query_id)
+        outcome = self._done.get(key)
+        if key in self._flights or outcome is None or since is None or outcome[0] < since:
+            outcome = self._prepare_once(key, connection, statement, deadline)
+        _, asked_for, answer = outcome
+        if statement is not asked_for:  # another one of the same text, perhaps of an earlier schema
+            self._take(statement, answer, connection.version)
+
+    def _prepare_once(self, key: _Key, connection: Connection, statement: PreparedStatement, deadline: float) -> _Outcome:
         flight = self._flights.get(key)
-        if flight is None and since is not None and self._done.get(key, 0.0) > since:
-            return
         if flight is None:
             flight = self._begin(self._flights, key, self._prepare_on, key, connection, statement)
         limit = None if deadline == float("inf") else max(0.0, deadline - monotonic())
@@ -151,27 +160,31 @@ class Preparer:
             raise OperationTimedOut({str(endpoint): "the statement was still being prepared again"}, endpoint)
         if flight.exception is not None:
             raise _own(flight.exception)
+        outcome: _Outcome = flight.value
+        return outcome
 
-    def _prepare_on(self, key: _Key, connection: Connection, statement: PreparedStatement) -> None:
+    def _prepare_on(self, key: _Key, connection: Connection, statement: PreparedStatement) -> _Outcome:
         try:
             prepared = self._ask(connection, statement)
-            self._check(statement, prepared)
         except ErrorMessage as error:
             raise error.to_exception() from None
+        self._take(statement, prepared, connection.version)
+        count(self._cluster, "prepared_again", connection.endpoint)
+        now = monotonic()
+        self._done.pop(key, None)
+        outcome = self._done[key] = now, statement, prepared
+        while (oldest := next(iter(self._done))) != key and self._done[oldest][0] < now - REMEMBERED:
+            del self._done[oldest]
+        return outcome
+
+    def _take(self, statement: PreparedStatement, answer: Prepared, version: int) -> None:
+        """Have a statement know what the node answered when its text was prepared again."""
+        try:
+            self._check(statement, answer)
         except DriverException:
             self.cache.clear()  # it is of another schema
             raise
-        fresh = PreparedStatement.from_response(prepared, statement.query_string, statement.keyspace, connection.version)
-        statement.result = fresh.result
-        self._remember(key)
-        count(self._cluster, "prepared_again", connection.endpoint)
-
-    def _remember(self, key: _Key) -> None:
-        now = monotonic()
-        self._done.pop(key, None)
-        self._done[key] = now
-        while (oldest := next(iter(self._done))) != key and self._done[oldest] < now - REMEMBERED:
-            del self._done[oldest]
+        statement.result = PreparedStatement.from_response(answer, statement.query_string, statement.keyspace, version).result
 
     def _ask(self, connection: Connection, statement: PreparedStatement) -> Prepared:
         keyspace = statement.keyspace if connection.version >= ProtocolVersion.V5 else None

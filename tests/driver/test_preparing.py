@@ -203,6 +203,20 @@ def test_who_hears_late_that_it_was_forgotten_does_not_tell_it_again(
     assert node.count(Opcode.PREPARE) == 3
 
 
+def test_another_statement_of_the_same_text_is_looked_at_too(session: Session, node: FakeNode) -> None:
+    """Its values were encoded for other parameters than those it has now: nothing of them is sent."""
+    before = session.prepare(BY_KEY)
+    node.prepare(BY_KEY, [("k", "text")], [("k", "text")], [0])
+    node.on(BY_KEY, lambda request, _: Rows([("k", "text")], [(request.params[0],)]))
+    after = session.prepare(BY_KEY, custom_payload={"not": b"from the cache"} if node.versions[0] > 3 else None)
+    node.unprepare_all()
+    asked = [session.execute_async(after, ("x",)), session.execute_async(before, (1,))]
+    assert asked[0].result().one().k == "x"
+    with pytest.raises(DriverException, match="parameters of a prepared statement have changed"):
+        asked[1].result()
+    assert all(request.params == ["x"] for request in node.queries if request.statement is not None)
+
+
 def test_each_node_is_told_once() -> None:
     with FakeCluster(3) as nodes:
         serve_keys(nodes)

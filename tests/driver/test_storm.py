@@ -1,0 +1,100 @@
+"""A node that many Clusters come back to at once: no more connections a second than it is to bear."""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from geventcql import reconnecting
+from geventcql.policies import ConstantReconnectionPolicy
+from geventcql.session import Session
+from tests.driver.support import BY_KEY, cluster_of, pooled, serve_keys
+from tests.support.fakenode import FakeNode, Opcode, Ready, Reply, Request
+
+CLUSTERS = 40
+RATE = 40.0
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate of this test's own, so that neither has the other tests' connections counted, nor they these."""
+    monkeypatch.setattr(reconnecting, "RATE", reconnecting.OpeningRate(per_endpoint=RATE, total=1000.0))
+
+
+class SlowNode:
+    """A node that notes when connections are opened, and takes `slowness` seconds to accept each."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self.node = node
+        self.slowness = 0.0
+        self.opened: list[float] = []
+        node.on(Opcode.STARTUP, self._start_up)
+        serve_keys(node)
+
+    def _start_up(self, request: Request, connection: Any) -> Reply:
+        self.opened.append(time.monotonic())
+        return Ready().after(self.slowness)
+
+    def most_in_a_second(self) -> int:
+        return max(bisect.bisect_right(self.opened, at + 1.0) - n for n, at in enumerate(self.opened))
+
+
+@pytest.fixture
+def slow() -> Iterator[SlowNode]:
+    with FakeNode() as node:
+        yield SlowNode(node)
+
+
+@pytest.fixture
+def sessions(slow: SlowNode, limited: None) -> Iterator[list[Session]]:
+    """Clusters that try again without a pause, and give a handshake little time."""
+    options = {"reconnection_policy": ConstantReconnectionPolicy(0, None), "connect_timeout": 0.2}
+    clusters = [cluster_of(slow.node, **options) for _ in range(CLUSTERS)]
+    try:
+        yield [cluster.connect() for cluster in clusters]
+    finally:
+        for cluster in clusters:
+            cluster.shutdown()
+
+
+def everybody_is_back(sessions: list[Session]) -> bool:
+    return all(pooled(session) and session.cluster._control.connection is not None for session in sessions)
+
+
+@pytest.mark.timeout(120)
+def test_many_clusters_come_back_to_a_slow_node(slow: SlowNode, sessions: list[Session]) -> None:
+    assert len(slow.opened) == 2 * CLUSTERS  # first connections pass freely
+    slow.node.stop()
+    slow.opened.clear()
+    slow.slowness = 1.0  # longer than anybody waits: they try again and again
+    slow.node.start()
+    gevent.sleep(4)
+    tries = len(slow.opened)
+    assert tries > RATE  # they did
+    slow.slowness = 0.01
+    with gevent.Timeout(60):
+        while not everybody_is_back(sessions):
+            gevent.sleep(0.05)
+    assert slow.most_in_a_second() <= 2 * RATE + 2  # what one second allows may come at once
+    # Nobody has more than a connection of the pool's and the control connection, and nothing is left of the tries.
+    slow.node.wait_for(lambda node: len(node.connections) == 2 * CLUSTERS)
+    for k, session in enumerate(sessions):
+        assert session.execute(session.prepare(BY_KEY), [k]).one() == (k,)
+
+
+@pytest.mark.timeout(120)
+def test_a_node_that_drops_what_it_accepts_is_not_stormed(slow: SlowNode, sessions: list[Session]) -> None:
+    slow.opened.clear()
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        slow.node.drop_connections(rst=True)
+        gevent.sleep(0.05)
+    assert RATE / 2 < slow.most_in_a_second() <= 2 * RATE + 2
+    with gevent.Timeout(60):
+        while not everybody_is_back(sessions):
+            gevent.sleep(0.05)
