@@ -393,10 +393,16 @@ def test_use_as_a_statement(own: Session, ks: str, second_ks: str) -> None:
 
 
 def test_use_that_reaches_the_server(own: Session, cassandra: Any, ks: str, second_ks: str) -> None:
-    """Prepared, it is sent; the connection that it went to is replaced, and nobody finds himself elsewhere."""
+    """In a form that is not recognised it is sent; the connection that it went to is replaced, and nobody finds himself
+    elsewhere.
+    """
     with connect(cassandra, own.cluster.protocol_version) as cluster:
         session = cluster.connect(ks)
-        use = session.prepare(f"USE {second_ks}")
+        with pytest.raises(UnsupportedOperation, match="USE"):
+            session.prepare(f"USE {second_ks}")
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("geventcql.keyspaces.used", lambda query: None)
+            use = session.prepare(f"USE {second_ks}")
         for _ in range(3):
             session.execute(use)
             assert {session.execute(WHOAMI).one().name for _ in range(20)} == {ks}

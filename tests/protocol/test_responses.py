@@ -173,7 +173,7 @@ def test_schema_changes(body: bytes, event: dict[str, Any], rest: tuple[Any, ...
     theirs = cassandra.protocol.EventMessage.recv_schema_change(io.BytesIO(body), version)
     assert comparable(message.schema_change_event) == comparable(theirs)
     pushed = check_three_ways(lambda data: decode(Opcode.EVENT, 0, data, version), o.text("SCHEMA_CHANGE") + body)
-    assert pushed == responses.Event("SCHEMA_CHANGE", wanted)
+    assert pushed == responses.Event("SCHEMA_CHANGE", wanted, message)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
