@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from geventcql.errors import ConnectionException
+from geventcql.errors import ConnectionException, OperationTimedOut
 from geventcql.net.connection import Connection
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def wait_for_agreement(
     if seconds <= 0 or len(cluster.metadata.all_hosts()) == 1:
         return True
     deadline = monotonic() + seconds
-    while not _agree(control, connection):
+    while not _agree(control, connection, deadline):
         if monotonic() > deadline:
             log.warning("the nodes have not agreed on a schema within %s s", seconds)
             return False
@@ -52,19 +52,22 @@ def wait_for_agreement(
     return True
 
 
-def _agree(control: ControlConnection, connection: Connection | None) -> bool:
-    if connection is not None and not connection.closed:
-        try:
-            return len(_versions(control, connection)) == 1
-        except ConnectionException as error:  # it broke
-            log.debug("the schema cannot be looked at where it was changed: %s", error)
-    return len(_versions(control, control.connect())) == 1
+def _agree(control: ControlConnection, connection: Connection | None, deadline: float) -> bool:
+    try:
+        if connection is None or connection.closed:
+            with gevent.Timeout(max(0.0, deadline - monotonic()), OperationTimedOut({}, None)):
+                connection = control.connect()
+        return len(_versions(control, connection)) == 1
+    except (ConnectionException, OperationTimedOut) as error:  # it broke, or the node has much to do: to be looked at again
+        log.debug("the schema versions could not be read: %s", error)
+        return False
 
 
 def _versions(control: ControlConnection, connection: Connection) -> set[Any]:
     versions = {row["schema_version"] for row in control.query_on(connection, SCHEMA_VERSION)}
     for row in control.peers(connection):
         host = control.cluster.metadata.get_host_by_host_id(row["host_id"]) if row.get("host_id") else None
-        if host is not None and host.is_up is not False:
-            versions.add(row.get("schema_version"))
+        version = row.get("schema_version")
+        if host is not None and host.is_up is not False and version is not None:  # a node that starts has none yet
+            versions.add(version)
     return versions

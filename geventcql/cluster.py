@@ -132,6 +132,8 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         self._decoders = DecoderCache(self._user_types)
         self._preparer = Preparer(self)
         self._listeners: list[Any] = []
+        self._puzzled: set[tuple[Any, Host]] = set()
+        """Policies that failed to tell the distance of a host, which has been logged."""
         self._connecting: AsyncResult | None = None
         self._connectors = 0
         """Greenlets that wait for a Session."""
@@ -252,10 +254,20 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     # -- hosts --------------------------------------------------------------------------------------------------------
 
     def _distance(self, host: Host) -> int:
-        """The nearest distance at which any profile's policy sees the host."""
+        """The nearest distance at which any profile's policy sees the host; policies may switch."""
+        distances = [self._distance_of(policy, host) for policy in self.profile_manager.policies()]
         order = (HostDistance.LOCAL, HostDistance.REMOTE, HostDistance.IGNORED)
-        distances = [policy.distance(host) for policy in self.profile_manager.policies()]
         return next((d for d in order if d in distances), HostDistance.IGNORED)
+
+    def _distance_of(self, policy: Any, host: Host) -> int:
+        try:
+            distance: int = policy.distance(host)
+        except (Exception, gevent.Timeout):  # the other hosts, and the control connection, have nothing to do with it
+            if (policy, host) not in self._puzzled:
+                log.exception("%r failed to say how near %s is: it does not use that host", policy, host)
+                self._puzzled.add((policy, host))
+            return HostDistance.IGNORED
+        return distance
 
     def _connections_for(self, host: Host) -> int:
         """How many connections each pool of a host should have; none: the policies do not use it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geventcql.cython.wire import load_of
 from geventcql.errors import DriverException, WrongHubError
-from geventcql.host import Host
+from geventcql.host import DefaultEndPoint, Host
 from geventcql.options import ClusterOptions
 from geventcql.policies import HostDistance
 from geventcql.waiting import thread_id
@@ -108,7 +108,8 @@ class ClusterHosts(ClusterOptions):
         :returns: the host, and whether it is new
         """
         self._check_connected()
-        host = Host(endpoint, self.conviction_policy_factory, datacenter, rack)
+        at = DefaultEndPoint(endpoint, self.port) if isinstance(endpoint, str) else endpoint
+        host = Host(at, self.conviction_policy_factory, datacenter, rack)
         known = self.metadata.get_host(host.endpoint)
         if known is not None:
             return known, False

@@ -7,6 +7,7 @@ topology; whoever needs either waits for it.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from collections.abc import Iterator
@@ -58,7 +59,12 @@ KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schem
 
 Row = dict[str, Any]
 CONFIRM_AFTER = 5.0
-"""Seconds to the next reading when one did not show hosts that were there."""
+"""Seconds to the next reading when one did not show hosts that were there; twice as long each time it still does not."""
+CONFIRM_LATEST = 300.0
+SUSPECT_PAUSE = 1.0
+"""Seconds between looks at a connection that has fallen silent."""
+FIRST_HOSTS = 3
+"""So many known hosts are tried before the contact points: when all have moved, those alone know where to."""
 PAGE_SIZE = 500
 """Rows per page of the driver's own queries: what is decoded in one go keeps the hub for a few milliseconds at most."""
 
@@ -86,6 +92,7 @@ class ControlConnection:
         self._refreshed = AsyncResult()
         """What those get who wait for the next reading of the topology."""
         self._has_peers_v2 = True
+        self._confirm_after = CONFIRM_AFTER
         self._is_shutdown = False
 
     @property
@@ -108,12 +115,15 @@ class ControlConnection:
 
         :raises NoHostAvailable: nobody could be used; its ``errors`` say why, by end point as text
         :raises UnresolvableContactPoints: no contact point's name is known
+        :raises ConnectionShutdown: the Cluster was shut down; or there is none, and it is the control greenlet that asks
         """
         connection = self.connection
         if connection is not None:
             return connection
         if self._is_shutdown:
             raise ConnectionShutdown("the Cluster has been shut down", None)
+        if gevent.getcurrent() is self.greenlet:  # it would wait for itself
+            raise ConnectionShutdown("the control connection was lost", None)
         self._waited_for = True
         self._wake.set()
         opened: Connection = self._asked_for.get()
@@ -125,56 +135,63 @@ class ControlConnection:
         while not self._is_shutdown:
             self._wake.clear()
             try:
-                self._look_after()
+                due = self._look_after()
             except (Exception, gevent.Timeout):  # whatever it is, the control connection must not be lost by it
                 log.exception("the control connection could not be looked after; trying again in %s s", reconnecting.PAUSE)
                 gevent.sleep(reconnecting.PAUSE)
                 continue
             if not self._is_shutdown:
-                is_well = self.connection is not None and not self.connection.suspect
-                due = self.events.due if is_well else self._backoff.due
                 self._wake.wait(None if due is None else max(0.0, due - monotonic()))
 
-    def _look_after(self) -> None:
+    def _look_after(self) -> float | None:
+        """Do what is due; when there is something to do unless a report comes before, monotonic seconds."""
         connection = self.connection
         if connection is None:
             if self._backoff.is_due() or self._waited_for:
                 self._open_round()
-        elif connection.suspect and len(self.cluster.metadata.all_hosts()) > 1:
-            if self._backoff.due <= monotonic():
-                self._replace(connection)
-        else:
-            self.events.handle()
+        elif connection.suspect and len(self.cluster.metadata.all_hosts()) > 1 and self._backoff.is_due():
+            self._open_round(but=self._host)
+        connection = self.connection
+        if connection is None:
+            return self._backoff.due
+        if connection.suspect:  # the old one serves until there is another, or it answers again
+            return max(monotonic() + SUSPECT_PAUSE, self._backoff.due)
+        self.events.handle()
+        return self.events.due
 
-    def _open_round(self) -> None:
-        """One round of attempts; whoever waits for the connection gets what comes of it."""
+    def _open_round(self, but: Host | None = None) -> None:
+        """One round of attempts; whoever waits for the connection gets what comes of it.
+
+        :param but: the host whose connection is silent
+        """
         try:
-            self._use(self._open_any())
+            self._use(*self._open_any(but))
         except (Exception, gevent.Timeout) as error:
             self._backoff.failed()
-            self._asked_for.set_exception(error)
-        else:
-            self._asked_for.set(self._connection)
-        self._asked_for = AsyncResult()
-        self._waited_for = False
+            if self.connection is not None:
+                log.warning("the control connection to %s is silent, and there is no other: %s", but, error)
+                return
+            self._answer().set_exception(error)
 
-    def _use(self, connection: Connection) -> None:
-        before, self._connection = self._connection, connection
+    def _answer(self) -> AsyncResult:
+        """What those get who wait for the connection; who comes later waits for the next."""
+        answer, self._asked_for = self._asked_for, AsyncResult()
+        self._waited_for = False
+        return answer
+
+    def _use(self, connection: Connection, host: Host | None) -> None:
+        if connection.closed:
+            raise ConnectionShutdown(f"the control connection to {connection.endpoint} was lost", connection.endpoint)
+        before, self._connection, self._host = self._connection, connection, host
         self._backoff.opened()
         connection.on_close = self._on_close
         if before is not None:
             before.on_close = None
             before.close()
-        if connection.closed:
-            raise ConnectionShutdown(f"the control connection to {connection.endpoint} was lost", connection.endpoint)
-
-    def _replace(self, connection: Connection) -> None:
-        """The node has fallen silent: go to another, if there is one; the old connection serves until then."""
-        try:
-            self._use(self._open_any(but=self.host))
-        except (Exception, gevent.Timeout) as error:
-            self._backoff.failed()
-            log.warning("the control connection to %s is silent, and there is no other: %s", connection.endpoint, error)
+        self._answer().set(connection)
+        for known in self.cluster.metadata.all_hosts():  # that this one, or others, are up may have been told meanwhile
+            if known.is_up is False or (known is host and not self.cluster._registry.is_connected(known)):
+                self.cluster._registry.rumour(known, is_up=True)
 
     def _on_close(self, connection: Connection, cause: BaseException | None) -> None:
         if connection is self._connection:
@@ -186,11 +203,16 @@ class ControlConnection:
         self._backoff.hurry()
         self._wake.set()
 
+    def look_for_connection(self) -> None:
+        """A host is up again: where there is no connection, try at once."""
+        if self.connection is None:
+            self.hurry()
+
     def reconsider(self) -> None:
         """Something has happened that the control greenlet is to look at; from anywhere."""
         self._wake.set()
 
-    def _open_any(self, but: Host | None = None) -> Connection:
+    def _open_any(self, but: Host | None) -> tuple[Connection, Host | None]:
         errors: dict[str, BaseException] = {}
         for endpoint in self._candidates(errors, but):
             if self._is_shutdown:
@@ -206,22 +228,25 @@ class ControlConnection:
         told = "; ".join(f"{endpoint}: {error}" for endpoint, error in errors.items())
         raise NoHostAvailable(f"unable to connect to any of the servers: {told or 'there are none'}", errors)
 
-    def _open(self, endpoint: EndPoint) -> Connection:
+    def _open(self, endpoint: EndPoint) -> tuple[Connection, Host | None]:
         cluster = self.cluster
+        self._has_peers_v2 = True  # of this node that is to be seen
         connection = open_negotiated(
             endpoint, cluster._protocol_version, connection_settings(cluster), cluster._version_is_fixed
         )
         try:
             self._register(connection)
-            self._read_topology(connection)
+            host = self._read_topology(connection)
             if self._is_shutdown:
                 raise ConnectionShutdown("the Cluster was shut down while its control connection was opened", endpoint)
         except BaseException:
             connection.close()
             raise
         cluster._settle_version(connection.version)
-        cluster.metadata.forget_schema()  # what changed while there was no control connection was not heard of
-        return connection
+        # What changed while there was no control connection was not heard of.
+        cluster.metadata.forget_schema()
+        cluster._preparer.cache.clear()
+        return connection, host
 
     def _register(self, connection: Connection) -> None:
         """Hear of events, before anything is read: what changes behind the reading is heard of."""
@@ -242,26 +267,30 @@ class ControlConnection:
 
     def _candidates(self, errors: dict[str, BaseException], but: Host | None) -> Iterator[EndPoint]:
         """Known hosts, those first that are likely to answer, then the contact points, their names resolved anew."""
+        hosts = [host.endpoint for host in self._hosts_by_hope() if host != but]
         seen = set()
-        for host in self._hosts_by_hope():
-            if host != but:
-                seen.add(host.endpoint)
-                yield host.endpoint
+        points = self._contact_points(errors)
+        for endpoint in itertools.chain(hosts[:FIRST_HOSTS], points, hosts[FIRST_HOSTS:]):
+            if endpoint not in seen and (but is None or endpoint != but.endpoint):
+                seen.add(endpoint)
+                yield endpoint
+
+    def _contact_points(self, errors: dict[str, BaseException]) -> Iterator[EndPoint]:
+        cluster = self.cluster
+        points = contact_endpoints(cluster)
+        resolved: dict[EndPoint, None] = {}
         unresolved = []
-        points = contact_endpoints(self.cluster)
         for point in points:
             try:
-                found: list[EndPoint] = self._resolve(point)
-            except OSError as error:
+                found = self._resolve(point)
+            except (OSError, UnicodeError, ConnectionException) as error:  # UnicodeError: it cannot be a name
                 errors[str(point)] = error
                 unresolved.append(point)
                 continue
-            self.cluster.endpoints_resolved = list(dict.fromkeys((*self.cluster.endpoints_resolved, *found)))
-            for endpoint in found:
-                if endpoint not in seen and (but is None or endpoint != but.endpoint):
-                    seen.add(endpoint)
-                    yield endpoint
-        if points and len(unresolved) == len(points) and not self.cluster.metadata.all_hosts():
+            resolved.update(dict.fromkeys(found))
+            cluster.endpoints_resolved = list(resolved)
+            yield from found
+        if points and len(unresolved) == len(points) and not cluster.metadata.all_hosts():
             raise UnresolvableContactPoints(
                 "none of the contact points' names could be resolved: "
                 + "; ".join(f"{point}: {errors[str(point)]}" for point in points)
@@ -273,11 +302,14 @@ class ControlConnection:
         registry = self.cluster._registry
         return sorted(hosts, key=lambda host: (not registry.is_responsive(host), host.is_up is False, registry.is_far(host)))
 
-    @staticmethod
-    def _resolve(endpoint: EndPoint) -> list[EndPoint]:
+    def _resolve(self, endpoint: EndPoint) -> list[EndPoint]:
         if type(endpoint) is not DefaultEndPoint:
             return [endpoint]  # an application's own kind knows how to resolve itself
-        return [DefaultEndPoint(address[0], endpoint.port) for _, address in resolve(endpoint.address, endpoint.port)]
+        limit = self.cluster.connect_timeout
+        late = ConnectionException(f"the name {endpoint.address} was not resolved within {limit} s", endpoint)
+        with gevent.Timeout(limit, late):
+            addresses = resolve(endpoint.address, endpoint.port)
+        return [DefaultEndPoint(address[0], endpoint.port) for _, address in addresses]
 
     # -- queries ------------------------------------------------------------------------------------------------------
 
@@ -361,12 +393,12 @@ class ControlConnection:
             if connection is None:
                 raise ConnectionShutdown("the control connection was lost", None)
             self._read_topology(connection)
-        except (Exception, gevent.Timeout) as error:
-            refreshed.set_exception(error)
+        except BaseException as error:  # a kill, too
+            refreshed.set_exception(error if isinstance(error, Exception) else ConnectionShutdown("it was shut down", None))
             raise
         refreshed.set(True)
 
-    def _read_topology(self, connection: Connection) -> None:
+    def _read_topology(self, connection: Connection) -> Host | None:
         local = self._local(connection)
         peers = self.peers(connection)
         nodes = [Node(connection.endpoint, local, is_local=True)]
@@ -374,13 +406,15 @@ class ControlConnection:
             if row.get("host_id") != local.get("host_id"):
                 nodes.append(Node(self.peer_endpoint(row), row))
         if self.topology.take(local, nodes):
-            self.events.refresh_soon(CONFIRM_AFTER)
-        host_id = local.get("host_id")
-        metadata = self.cluster.metadata
-        found = metadata.get_host(connection.endpoint) if host_id is None else metadata.get_host_by_host_id(host_id)
-        self._host = found
+            self.events.refresh_soon(self._confirm_after)
+            self._confirm_after = min(2 * self._confirm_after, CONFIRM_LATEST)
+        else:
+            self._confirm_after = CONFIRM_AFTER
         if self.cluster.token_metadata_enabled:
             self._read_keyspaces(connection)
+        host_id = local.get("host_id")
+        metadata = self.cluster.metadata
+        return metadata.get_host(connection.endpoint) if host_id is None else metadata.get_host_by_host_id(host_id)
 
     def _local(self, connection: Connection) -> Row:
         rows = self.query_on(connection, LOCAL)

@@ -193,8 +193,8 @@ class Host:
 
     def set_up(self) -> None:
         """Marks the host up and forgets its failures; for the host registry."""
-        self.conviction_policy.reset()
         self.is_up = True
+        self.conviction_policy.reset()
 
     def set_down(self) -> None:
         """Marks the host down; for the host registry."""

@@ -35,8 +35,8 @@ class HostRegistry:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._supervisors: dict[Host, HostSupervisor] = {}
-        self._leaving: dict[Host, HostSupervisor] = {}
-        """Of hosts that have left, until their supervisors have ended."""
+        self._living: set[HostSupervisor] = set()
+        """All that have not ended, those of hosts that have left, too."""
         self._started = False
         self._drained: set[HostPool] = set()
         """Pools that are not used any more and have requests in flight."""
@@ -55,21 +55,32 @@ class HostRegistry:
         :param known: those that policies have been populated with
         """
         self._started = True
-        for host in self._cluster.metadata.all_hosts():
+        hosts = self._cluster.metadata.all_hosts()
+        for host in hosts:
             if host in known:
                 self._tell_listeners("on_add", host)
             self._supervise(host, is_new=host not in known)
+        for host in known:
+            if host not in hosts:  # it has left while policies were populated
+                self._supervise(host, is_new=False)
+                self.remove(host)
 
-    def add(self, host: Host) -> None:
-        """A node has joined, or is seen for the first time."""
+    def add(self, host: Host, instead_of: Host | None = None) -> None:
+        """A node has joined, or is seen for the first time.
+
+        :param instead_of: the node that was at its address before
+        """
+        if instead_of is not None:
+            self.remove(instead_of)
         self._cluster.metadata.add_or_return_host(host)
         if self._started:
-            self._supervise(host, is_new=True)
+            self._supervise(host, is_new=True, instead_of=instead_of)
 
-    def _supervise(self, host: Host, is_new: bool) -> None:
-        predecessor = self._leaving.pop(host, None)
-        supervisor = HostSupervisor(self._cluster, self, host, is_new, predecessor)
-        self._supervisors[host] = supervisor
+    def _supervise(self, host: Host, is_new: bool, instead_of: Host | None = None) -> None:
+        predecessor = next((s for s in self._living if s.host in (host, instead_of)), None)
+        supervisor = self._supervisors[host] = HostSupervisor(self._cluster, self, host, is_new, predecessor)
+        self._living.add(supervisor)
+        supervisor.greenlet.rawlink(lambda _: self._living.discard(supervisor))
         self.changed()
 
     def remove(self, host: Host) -> None:
@@ -77,14 +88,8 @@ class HostRegistry:
         self._cluster.metadata.remove_host(host)
         supervisor = self._supervisors.pop(host, None)
         if supervisor is not None:
-            self._leaving[host] = supervisor
-            supervisor.greenlet.rawlink(lambda _: self._left(host, supervisor))
             supervisor.remove()
         self.changed()
-
-    def _left(self, host: Host, supervisor: HostSupervisor) -> None:
-        if self._leaving.get(host) is supervisor:
-            del self._leaving[host]
 
     def place(self, host: Host, place: Place) -> None:
         """Where a node is seen to be."""
@@ -120,7 +125,7 @@ class HostRegistry:
     def doubt(self, connection: Connection) -> None:
         """A connection has fallen silent; in the hub."""
         for supervisor in self._supervisors.values():
-            if any(connection in pool.open_connections for pool in supervisor.pools.values()):
+            if any(connection in pool.open_connections for pool in supervisor.pools):
                 supervisor.doubt(connection)
 
     # -- telling --------------------------------------------------------------------------------------------------------
@@ -144,8 +149,7 @@ class HostRegistry:
         if listeners:
             self._news.append((method, host, listeners))
             if not self._telling:
-                self._telling = True
-                self._cluster._greenlets.spawn(self._tell_news)
+                self._begin_telling()
 
     def _tell_news(self) -> None:
         """Tell listeners, in order; a greenlet that ends when there are no news, so that a slow one delays nobody else."""
@@ -156,6 +160,12 @@ class HostRegistry:
                     self._tell(listener, method, host)
         finally:
             self._telling = False
+            if self._news and not self._cluster.is_shutdown:  # a listener has ended this greenlet, not the Cluster
+                self._begin_telling()
+
+    def _begin_telling(self) -> None:
+        self._telling = True
+        self._cluster._greenlets.spawn(self._tell_news)
 
     @staticmethod
     def _tell(listener: Any, method: str, host: Host) -> None:
@@ -174,13 +184,15 @@ class HostRegistry:
     def open_pools(self, keyspace: str | None) -> dict[Host, AsyncResult]:
         """Have a pool for ``keyspace`` on every host that some policy uses.
 
-        :returns: what becomes of the first try to connect to each of them
+        :returns: what becomes of trying to connect to each of them now, or before if there are connections
         """
         tries = {}
         for host, supervisor in list(self._supervisors.items()):
-            if self._cluster._connections_for(host):
+            size = self._cluster._connections_for(host)
+            supervisor.use(size)
+            if size:
                 supervisor.pool(keyspace)
-                tries[host] = supervisor.first_try(keyspace)
+                tries[host] = supervisor.next_try(keyspace)
         self.changed()
         return tries
 
@@ -204,25 +216,24 @@ class HostRegistry:
     def pool(self, host: Host, keyspace: str | None) -> HostPool | None:
         """The pool for ``keyspace`` on ``host``; None if there is none (yet)."""
         supervisor = self._supervisors.get(host)
-        return None if supervisor is None else supervisor.pools.get(keyspace)
+        return None if supervisor is None else supervisor.known_pool(keyspace)
 
     def usable_pool(self, host: Host, keyspace: str | None) -> HostPool | None:
         """As :meth:`pool`; if the host is used at all, one that was closed because it was not used is made again."""
         supervisor = self._supervisors.get(host)
-        return None if supervisor is None or None not in supervisor.pools else supervisor.pool(keyspace)
+        return supervisor.pool(keyspace) if supervisor is not None and supervisor.size else None
 
     def only_pool(self, keyspace: str | None) -> HostPool | None:
         """The pool of the one host that there is; None if there are more, or none."""
         if len(self._supervisors) != 1:
             return None
         (supervisor,) = self._supervisors.values()
-        return supervisor.pools.get(keyspace)
+        return supervisor.known_pool(keyspace)
 
     def drain(self, pool: HostPool) -> None:
         """Use a pool no more: its connections close when the last answer has come."""
         pool.drain()
-        if pool.open_connections:
-            self._drained.add(pool)
+        self._drained = {drained for drained in (*self._drained, pool) if drained.open_connections}
         self.changed()
 
     def reconsider(self) -> None:
@@ -251,7 +262,7 @@ class HostRegistry:
         """Whether a pool has a connection to the host that has not fallen silent."""
         supervisor = self._supervisors.get(host)
         return supervisor is not None and any(
-            not connection.suspect for pool in supervisor.pools.values() for connection in pool.connections
+            not connection.suspect for pool in supervisor.pools for connection in pool.connections
         )
 
     def is_far(self, host: Host) -> bool:
@@ -260,21 +271,22 @@ class HostRegistry:
 
     def pools(self) -> list[HostPool]:
         """All pools, host by host."""
-        return [pool for supervisor in self._supervisors.values() for pool in supervisor.pools.values()]
+        return [pool for supervisor in self._supervisors.values() for pool in supervisor.pools]
 
     def all_pools(self) -> list[HostPool]:
         """All pools, those too that are being drained; in any thread."""
-        pools = [pool for supervisor in tuple(self._supervisors.values()) for pool in tuple(supervisor.pools.values())]
+        pools = [pool for supervisor in tuple(self._supervisors.values()) for pool in supervisor.pools]
         return [*pools, *self._drained]
 
     def connections(self) -> list[Connection]:
         """All open connections of all pools, those too that are being drained."""
         self._drained = {pool for pool in self._drained if pool.open_connections}
-        return [connection for pool in (*self.pools(), *self._drained) for connection in pool.open_connections]
+        leaving = [pool for s in self._living if self._supervisors.get(s.host) is not s for pool in s.pools]
+        return [connection for pool in (*self.pools(), *leaving, *self._drained) for connection in pool.open_connections]
 
     def shutdown(self) -> None:
         """Close everything."""
-        for supervisor in (*self._supervisors.values(), *self._leaving.values()):
+        for supervisor in tuple(self._living):
             supervisor.shutdown()
         for pool in self._drained:
             pool.shutdown()

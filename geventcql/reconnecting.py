@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 PAUSE = 1.0
 """Between attempts to reach a host, seconds, where the reconnection policy gives none."""
+LONGEST_PAUSE = 3600.0
+"""Seconds; what a policy says beyond that is as good as never, and no host is given up."""
 SHORTEST_PAUSE = 0.01
 """Seconds; attempts that are refused at once must not follow one another faster, whatever the policy says."""
 STABLE = 1.0
@@ -47,7 +49,7 @@ class OpeningRate:
         """Take the next turn to open a connection to ``endpoint``; how many seconds to wait for it."""
         now = monotonic()
         if len(self._free) > 1000:
-            self._free = {key: free for key, free in self._free.items() if free > now}
+            self._free = {key: free for key, free in tuple(self._free.items()) if free > now}
         return max(self._take(endpoint, self._per_endpoint, now), self._take(None, self._total, now))
 
     def _take(self, key: Any, rate: float, now: float) -> float:
@@ -84,7 +86,7 @@ class Backoff:
             self._early_losses += 1
         else:
             self._early_losses = 0
-            self._pauses = None
+            self.hurry()
 
     def failed(self) -> None:
         """No connection could be opened."""
@@ -111,7 +113,7 @@ class Backoff:
             given = False
             try:
                 for pause in self._cluster.reconnection_policy.new_schedule():
-                    seconds = max(SHORTEST_PAUSE, float(pause))
+                    seconds = min(max(SHORTEST_PAUSE, float(pause)), LONGEST_PAUSE)
                     given = True
                     yield seconds
             except (Exception, gevent.Timeout):

@@ -2,8 +2,9 @@
 
 A supervisor is level-triggered: whatever has happened, it compares what should be (where the host is, how near the policies
 see it, how many connections each pool has) with what is, mends the difference, and waits for the next report or the next
-attempt that is due. It ends when the host has left the cluster. Everything that befalls the host (up, down, another place)
-is told by this greenlet, so in order, and once.
+attempt that is due. Connections are opened one at a time in a greenlet beside it, so that it is never waiting for a host. It
+ends when the host has left the cluster. Everything that befalls the host (up, down, another place) is told by this greenlet,
+so in order, and once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 
 from geventcql import reconnecting
-from geventcql.errors import AuthenticationFailed, ConnectionException, ConnectionShutdown
+from geventcql.errors import AuthenticationFailed, ConnectionException, ConnectionShutdown, ErrorMessage
 from geventcql.host import EndPoint, Host
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
@@ -38,13 +39,69 @@ Place = tuple[EndPoint, "str | None", "str | None"]
 """Where a host is: end point, data centre, rack."""
 
 
+class _Kept:
+    """A pool that is kept at its size."""
+
+    def __init__(self, pool: HostPool, cluster: Cluster) -> None:
+        self.pool = pool
+        self.refusals = Backoff(cluster)
+        """When to try again what the host, which can be connected to, has refused: its keyspace."""
+        self.next_try = AsyncResult()
+        """Set once a connection has been opened, to True, or once that has failed, to the error; not set: somebody waits for
+        it to be tried now.
+        """
+        self.sent: int | None = None
+        """How many requests had gone over it when it was last found that nobody needs it."""
+
+    def tried(self, outcome: bool | BaseException) -> None:
+        if self.next_try.ready():
+            self.next_try = AsyncResult()
+        self.next_try.set(outcome)
+
+
+class _Attempt:
+    """A connection that is being opened, in a greenlet of its own.
+
+    :param kept: the pool that it is for; None: only to see whether the host can be reached
+    """
+
+    def __init__(self, supervisor: HostSupervisor, kept: _Kept | None) -> None:
+        self.kept = kept
+        self.outcome: Connection | BaseException | None = None
+        self._supervisor = supervisor
+        self._is_cancelled = False
+        self._greenlet = gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        supervisor = self._supervisor
+        keyspace = None if self.kept is None else self.kept.pool.keyspace
+        try:
+            if supervisor.backoff.again:
+                gevent.sleep(reconnecting.RATE.reserve(supervisor.host.endpoint))
+            self.outcome = supervisor._cluster._open_pooled(supervisor.host, keyspace)
+        except BaseException as error:  # an application's authenticator may raise anything
+            self.outcome = error
+        if self._is_cancelled:
+            self.cancel()
+        supervisor.reconsider()
+
+    def cancel(self) -> None:
+        """Nobody wants it any more; does not wait."""
+        self._is_cancelled = True
+        if isinstance(self.outcome, Connection):
+            self.outcome.close()
+        if self._greenlet is not gevent.getcurrent():
+            self._greenlet.kill(block=False)
+
+
 class HostSupervisor:
     """Keeps the pools of one host at their size, and the host's state.
 
     :param registry: whose host it is
     :param host: the host
     :param is_new: whether policies and listeners are to be told of it
-    :param predecessor: the supervisor of the same node, which left and has come back
+    :param predecessor: the supervisor of what was there before: the same node, which left and has come back, or another one at
+        its address
     """
 
     def __init__(
@@ -56,9 +113,15 @@ class HostSupervisor:
         predecessor: HostSupervisor | None = None,
     ) -> None:
         self.host = host
-        self.pools: dict[str | None, HostPool] = {}
         self.place: Place = (host.endpoint, host.datacenter, host.rack)
         """Where the host should be known to be; that it is, is this greenlet's work."""
+        self.size = 0
+        """How many connections each pool should have, as the policies last saw the host; 0: it is not used."""
+        self.backoff = Backoff(cluster)
+        """When to connect."""
+        self.said_down = False
+        """Whether the server's last word was that the host is down."""
+        self._kept: dict[str | None, _Kept] = {}
         self._cluster = cluster
         self._registry = registry
         self._is_new = is_new
@@ -68,25 +131,16 @@ class HostSupervisor:
         self._ended = False
         self._rumour: bool | None = None
         """What the server last said of the host, up or down, if that has not been looked at."""
-        self.said_down = False
-        """Whether the server's last word was that the host is down."""
-        self._backoffs: dict[str | None, Backoff] = {}
-        self._tried: dict[str | None, AsyncResult] = {}
-        self._sent: dict[str, int] = {}
-        """How many requests had gone over the pools of keyspaces that nobody was in when last looked at."""
+        self._attempt: _Attempt | None = None
+        self._has_failed = False
+        """Whether it was we who found the host down."""
         self._look_at = monotonic() + IDLE
         self.greenlet = gevent.spawn(self._run)
 
-    # -- reports: from any greenlet and the hub; nothing in here switches -----------------------------------------------
+    # -- reports: from any greenlet and the hub; nothing in here switches or runs user code --------------------------------
 
     def reconsider(self) -> None:
         """Something may have changed: look at everything again."""
-        self._wake.set()
-
-    def hurry(self) -> None:
-        """What kept connections from being opened may be over: try at once."""
-        for backoff in self._backoffs.values():
-            backoff.hurry()
         self._wake.set()
 
     def remove(self) -> None:
@@ -106,33 +160,63 @@ class HostSupervisor:
         self.said_down = not is_up
         self._wake.set()
 
+    def hurry(self) -> None:
+        """What kept connections from being opened may be over: try again at once."""
+        self.backoff.hurry()
+        for kept in self._kept.values():
+            kept.refusals.hurry()
+        self._wake.set()
+
+    def use(self, size: int) -> None:
+        """Policies see the host so that its pools should have ``size`` connections."""
+        self.size = size
+
     def pool(self, keyspace: str | None) -> HostPool:
         """The pool of a keyspace (None on v5), made at first use."""
-        pool = self.pools.get(keyspace)
-        if pool is None:
-            size = self._cluster._connections_for(self.host)
-            pool = HostPool(self.host, keyspace, size, self._report, self._cluster._on_room)
-            self.pools[keyspace] = pool
-            self._backoffs[keyspace] = Backoff(self._cluster)
-            self._tried[keyspace] = AsyncResult()
+        kept = self._kept.get(keyspace)
+        if kept is None:
+            pool = HostPool(self.host, keyspace, self.size, self._report, self._cluster._on_room)
+            kept = self._kept[keyspace] = _Kept(pool, self._cluster)
             self._wake.set()
-        return pool
+        return kept.pool
 
-    def first_try(self, keyspace: str | None) -> AsyncResult:
-        """Set once a connection for ``keyspace`` has been opened, to True, or once that has failed, to the error."""
-        return self._tried[keyspace]
+    def next_try(self, keyspace: str | None) -> AsyncResult:
+        """Have a connection for ``keyspace`` tried now, if there is none, whatever pause it is: set once it has been opened,
+        to True, or once that has failed, to the error.
+        """
+        kept = self._kept[keyspace]
+        if kept.next_try.ready() and not kept.pool.connections:
+            kept.next_try = AsyncResult()
+            self._wake.set()
+        return kept.next_try
+
+    def known_pool(self, keyspace: str | None) -> HostPool | None:
+        """The pool of a keyspace, if there is one."""
+        kept = self._kept.get(keyspace)
+        return None if kept is None else kept.pool
+
+    @property
+    def pools(self) -> list[HostPool]:
+        """All pools."""
+        return [kept.pool for kept in self._kept.values()]
 
     def _report(self, pool: HostPool) -> None:
-        backoff = self._backoffs.get(pool.keyspace)
-        if pool.last_error is not None and backoff is not None:  # else it was we who replaced or closed one
-            backoff.lost()
+        if pool.last_error is not None:  # else it was we who replaced or closed one
+            self.backoff.lost()
         self._wake.set()
         self._registry.changed()
 
     @property
     def is_connected(self) -> bool:
         """Whether any connection to the host is open."""
-        return any(pool.open_connections for pool in self.pools.values())
+        return any(kept.pool.open_connections for kept in self._kept.values())
+
+    def doubt(self, connection: Connection) -> None:
+        """Whom both the server calls down and we have heard nothing from is down; in the hub, too."""
+        if self.said_down and connection.suspect:
+            connection.defunct(
+                ConnectionException(f"{self.host} has fallen silent, and the cluster says that it is down", self.host.endpoint)
+            )
 
     # -- the supervisor greenlet ------------------------------------------------------------------------------------------
 
@@ -154,10 +238,19 @@ class HostSupervisor:
 
     def due(self) -> float | None:
         """When there is something to do unless a report comes before, monotonic seconds; None: nothing is missing."""
-        due = [backoff.due for keyspace, backoff in self._backoffs.items() if self.pools[keyspace].missing]
-        if len(self.pools) > 1:
+        due = [] if self._attempt is not None else [self._due_of(kept) for kept in self._kept.values() if kept.pool.missing]
+        if self._attempt is None and self._is_to_be_probed():
+            due.append(self.backoff.due)
+        if len(self._kept) > 1:
             due.append(self._look_at)
         return min(due) if due else None
+
+    def _due_of(self, kept: _Kept) -> float:
+        return max(self.backoff.due, kept.refusals.due) if kept.next_try.ready() else 0.0
+
+    def _is_to_be_probed(self) -> bool:
+        """A policy may not use a host as long as it is down; nobody else would find out that it is up again."""
+        return not self._kept and self._has_failed and not self.host.is_up
 
     def _reconcile(self) -> None:
         if self._removed:
@@ -167,25 +260,22 @@ class HostSupervisor:
             self._is_new = False
             self._arrive()
         self._settle()
+        self._harvest()
         self._size_pools()
         self._look_into_rumour()
-        for pool in list(self.pools.values()):  # each on its own: one that cannot be filled keeps no other waiting
-            if pool.missing and self._backoffs[pool.keyspace].is_due():
-                self._fill(pool)
-            elif pool.missing and pool.opening:  # left alone for a while: nobody is to wait for it meanwhile
-                pool.opening = False
-                self._cluster._on_unreachable()
+        self._try()
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + IDLE
             self._close_unused()
 
     def _arrive(self) -> None:
-        self.host.set_up()
+        self._set_up()
         self._registry.tell_all("on_add", self.host)
 
     def _leave(self) -> None:
         self._ended = True
-        for keyspace in list(self.pools):
+        self._cancel_attempt()
+        for keyspace in list(self._kept):
             self._drop_pool(keyspace)
         self._registry.tell_all("on_remove", self.host)
 
@@ -197,11 +287,12 @@ class HostSupervisor:
             self._registry.tell_all("on_remove", host)
             host.set_location_info(datacenter, rack)
             self._registry.move(host, endpoint)
+            self._cancel_attempt()
+            self.hurry()
             self._arrive()
-            for keyspace, pool in self.pools.items():
+            for pool in self.pools:
                 for connection in list(pool.connections):
                     pool.succeed(connection)
-                self._backoffs[keyspace].hurry()
         elif (datacenter, rack) != (host.datacenter, host.rack):
             self._registry.tell_policies("on_down", host)
             host.set_location_info(datacenter, rack)
@@ -210,24 +301,23 @@ class HostSupervisor:
                 self._registry.tell_policies("on_up", host)
 
     def _size_pools(self) -> None:
-        size = self._cluster._connections_for(self.host)
-        if not size:
-            for keyspace in list(self.pools):
+        self.use(self._cluster._connections_for(self.host))
+        if not self.size:
+            for keyspace in list(self._kept):
                 self._drop_pool(keyspace)
             return
         for keyspace in self._registry.keyspaces_in_use():
             self.pool(keyspace)
-        for pool in self.pools.values():
-            pool.resize(size)
+        for pool in self.pools:
+            pool.resize(self.size)
 
     def _drop_pool(self, keyspace: str | None) -> None:
         """Use a pool no more: what is in flight in it ends by itself."""
-        pool = self.pools.pop(keyspace)
-        del self._backoffs[keyspace]
-        tried = self._tried.pop(keyspace)
-        if not tried.ready():
-            tried.set(ConnectionShutdown(f"{self.host} is not used any more", self.host.endpoint))
-        self._registry.drain(pool)
+        kept = self._kept.pop(keyspace)
+        if self._attempt is not None and self._attempt.kept is kept:
+            self._cancel_attempt()
+        kept.tried(ConnectionShutdown(f"{self.host} is not used any more", self.host.endpoint))
+        self._registry.drain(kept.pool)
         self._cluster._on_unreachable()
 
     def _look_into_rumour(self) -> None:
@@ -235,73 +325,109 @@ class HostSupervisor:
         if is_up is None:
             return
         if is_up:
-            for backoff in self._backoffs.values():
-                backoff.hurry()
-        if not self.pools:  # nobody has a connection to tell by
+            self.hurry()
+        if not self._kept:  # nobody has a connection to tell by
             self._up() if is_up else self._down()
         elif not is_up:
-            for pool in self.pools.values():
+            for pool in self.pools:
                 for connection in pool.open_connections:
                     self._cluster._heartbeat.ask(connection)
                     self.doubt(connection)
-
-    def doubt(self, connection: Connection) -> None:
-        """Whom both the server calls down and we have heard nothing from is down; in the hub, too."""
-        if self.said_down and connection.suspect:
-            connection.defunct(
-                ConnectionException(f"{self.host} has fallen silent, and the cluster says that it is down", self.host.endpoint)
-            )
 
     def _close_unused(self) -> None:
         """Close the pools of keyspaces (below v5) that no Session is in and nothing was sent in since the last look.
         What needs one all the same, a prepared statement, has it opened again.
         """
         entered = self._registry.keyspaces_in_use()
-        sent = {
-            keyspace: sum(connection.sent for connection in pool.open_connections)
-            for keyspace, pool in self.pools.items()
-            if keyspace is not None
-            and keyspace not in entered
-            and not any(connection.in_flight for connection in pool.open_connections)
-            and not (pool.missing and pool.opening)
-        }
-        for keyspace in [keyspace for keyspace, number in sent.items() if self._sent.get(keyspace) == number]:
-            self._drop_pool(keyspace)
-            del sent[keyspace]
-        self._sent = sent
+        for keyspace, kept in list(self._kept.items()):
+            pool = kept.pool
+            if (
+                keyspace in entered
+                or any(connection.in_flight for connection in pool.open_connections)
+                or (pool.missing and pool.opening)
+            ):
+                kept.sent = None
+                continue
+            sent = sum(connection.sent for connection in pool.open_connections)
+            if kept.sent == sent:
+                self._drop_pool(keyspace)
+            kept.sent = sent
 
-    def _fill(self, pool: HostPool) -> None:
-        """Open what is missing, up to the first failure."""
-        backoff = self._backoffs[pool.keyspace]
-        while pool.missing and not self._ended:
-            try:
-                if backoff.again:
-                    gevent.sleep(reconnecting.RATE.reserve(self.host.endpoint))
-                connection = self._cluster._open_pooled(self.host, pool.keyspace)
-            except (Exception, gevent.Timeout) as error:  # an application's authenticator may raise either
-                backoff.failed()
-                self._failed(pool, error)
-                return
-            if backoff.again:
-                count(self._cluster, "reconnects", self.host)
-            backoff.opened()
-            pool.add(connection)
-            self.said_down = False
-            self._up()
-            tried = self._tried.get(pool.keyspace)
-            if tried is not None:
-                tried.set(True)
+    # -- attempts ---------------------------------------------------------------------------------------------------------
 
-    def _failed(self, pool: HostPool, error: BaseException) -> None:
-        pool.last_error = error
-        pool.opening = False
-        count(self._cluster, "connect_errors", self.host)
+    def _try(self) -> None:
+        """Begin to open the next connection that is due, if none is being opened."""
+        if self._attempt is not None:
+            return
+        missing = [kept for kept in self._kept.values() if kept.pool.missing]
+        is_due = self.backoff.is_due()
+        due = [kept for kept in missing if not kept.next_try.ready() or (is_due and kept.refusals.is_due())]
+        if due or (is_due and self._is_to_be_probed()):
+            self._attempt = _Attempt(self, due[0] if due else None)
+        left_alone = [kept for kept in missing if kept not in due and kept.pool.opening]
+        for kept in left_alone:  # nobody is to wait for it meanwhile
+            kept.pool.opening = False
+        if left_alone:
+            self._cluster._on_unreachable()
+
+    def _cancel_attempt(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()
+
+    def _harvest(self) -> None:
+        """Take what has come of the attempt."""
+        attempt = self._attempt
+        if attempt is None or attempt.outcome is None:
+            return
+        self._attempt = None
+        kept, outcome = attempt.kept, attempt.outcome
+        if isinstance(outcome, Connection):
+            self._succeeded(kept, outcome)
+        else:
+            self._failed(kept, outcome)
+
+    def _succeeded(self, kept: _Kept | None, connection: Connection) -> None:
+        if self.backoff.again:
+            count(self._cluster, "reconnects", self.host)
+        self.backoff.opened()
+        self.said_down = self._has_failed = False
+        if kept is None:
+            connection.close()
+        else:
+            kept.pool.add(connection)
+            kept.tried(True)
+        self._up()
+
+    def _failed(self, kept: _Kept | None, error: BaseException) -> None:
         level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
         log.log(level, "cannot open a connection to %s: %s", self.host, error)
-        self._tried[pool.keyspace].set(error)
-        if not self.is_connected and self.host.is_up is not False and self.host.signal_connection_failure(error):
-            self._down()
+        count(self._cluster, "connect_errors", self.host)
+        if kept is not None:
+            kept.pool.last_error = error
+            kept.pool.opening = False
+            kept.tried(error)
+        if kept is not None and isinstance(error, ErrorMessage):  # the host has answered: it does not know the keyspace yet
+            kept.refusals.failed()
+        else:
+            self.backoff.failed()
+            if not self.is_connected and self.host.is_up is not False and self._convicts(error):
+                self._has_failed = True
+                self._down()
         self._cluster._on_unreachable()
+
+    def _convicts(self, error: BaseException) -> bool:
+        try:
+            return self.host.signal_connection_failure(error)
+        except (Exception, gevent.Timeout):
+            log.exception("%r failed", self.host.conviction_policy)
+            return True
+
+    def _set_up(self) -> None:
+        try:
+            self.host.set_up()
+        except (Exception, gevent.Timeout):
+            log.exception("%r failed", self.host.conviction_policy)
 
     def _down(self) -> None:
         if self.host.is_up is not False:
@@ -310,29 +436,30 @@ class HostSupervisor:
 
     def _up(self) -> None:
         was = self.host.is_up
-        self.host.set_up()
+        self._set_up()
         self._registry.changed()
         if was is False:
             self._registry.tell_all("on_up", self.host)
+            self._cluster._control.look_for_connection()
 
     def shutdown(self) -> None:
         """Close all connections of the host and end."""
         self._ended = True
-        for pool in self.pools.values():
-            pool.shutdown()
-        for tried in self._tried.values():
-            if not tried.ready():
-                tried.set(ConnectionShutdown("the Cluster was shut down", self.host.endpoint))
+        self._cancel_attempt()
+        for kept in self._kept.values():
+            kept.pool.shutdown()
+            kept.tried(ConnectionShutdown("the Cluster was shut down", self.host.endpoint))
         if self.greenlet is not gevent.getcurrent():
             self.greenlet.kill(block=False)
 
     def check_invariants(self) -> None:
         """Assert that the host is connected, or about to be (for tests): at any switch point."""
         assert self._ended or not self.greenlet.dead, f"{self!r} has died"
-        for keyspace, pool in self.pools.items():
-            assert keyspace in self._backoffs and keyspace in self._tried, f"{pool!r} has no owner"
+        for pool in self.pools:
             for connection in pool.connections:
                 assert not connection.closed, f"{pool!r} holds {connection!r}"
+        if not self._ended and not self._wake.is_set() and any(pool.missing for pool in self.pools):
+            assert self._attempt is not None or self.due() is not None, f"{self!r} is not connected, and waits for nothing"
 
     def __repr__(self) -> str:
-        return f"<HostSupervisor {self.host} {list(self.pools.values())}>"
+        return f"<HostSupervisor {self.host} {self.pools}>"

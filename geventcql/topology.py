@@ -87,13 +87,14 @@ class Topology:
         host_id, before = row.get("host_id"), cluster.metadata.get_host(endpoint)
         host = before if host_id is None else cluster.metadata.get_host_by_host_id(host_id)
         if host is None:
-            if before is not None and before.host_id not in seen:
+            if before is not None and before.host_id in seen:
+                before = None  # it has moved, or is about to
+            if before is not None:
                 log.info("%s has been replaced by another node at its address", before)
-                registry.remove(before)
             host = Host(endpoint, cluster.conviction_policy_factory, *place, host_id)
             self._describe(host, row, addresses)
             host.set_up()  # until a connection, or the lack of one, tells
-            registry.add(host)
+            registry.add(host, instead_of=before)
             return
         told = (addresses.broadcast_rpc_address, addresses.broadcast_rpc_port)
         is_moved = told != (host.broadcast_rpc_address, host.broadcast_rpc_port)
@@ -132,6 +133,10 @@ class Topology:
             return
         hosts = self._cluster.metadata.all_hosts()
         owners = (self._partitioner, {host: (host.tokens, host.datacenter, host.rack) for host in hosts})
-        if force or owners != self._owners:
-            self._owners = owners
+        if not force and owners == self._owners:
+            return
+        self._owners = owners
+        try:
             self._cluster.metadata.rebuild_token_map(self._partitioner, {host: host.tokens for host in hosts})
+        except ValueError as error:  # a token that is no number: the rest of the topology is as good as ever
+            log.error("the token map could not be made of the tokens that nodes tell: %s", error)

@@ -84,7 +84,7 @@ class Call(AsyncResult):  # type: ignore[misc]
 class Connection(Sender):
     """A connection: stream ids, coalesced writes, one reader greenlet.
 
-    Made by :func:`geventcql.net.handshake.connect`; usable until :attr:`closed`.
+    Made by :func:`geventcql.net.opening.open_connection`; usable until :attr:`closed`.
 
     :param endpoint: what it is connected to, for messages
     :param transport: the connected stream, owned from now on

@@ -1,7 +1,7 @@
 """The connections to one host (layer: net).
 
 A pool holds open connections and gives out the least loaded one. It opens none itself: it reports that it is below its size
-to its owner, which supervises it (design: the supervisor in :mod:`geventcql.hosts`). Nothing in here waits or switches.
+to its owner, which supervises it (design: the supervisor in :mod:`geventcql.supervisor`). Nothing in here waits or switches.
 """
 
 from __future__ import annotations

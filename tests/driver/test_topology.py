@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 import pytest
 
-from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from geventcql.host import DefaultEndPoint
 from geventcql.policies import (
     ConstantReconnectionPolicy,
@@ -528,3 +528,17 @@ def test_a_single_fake_node_moves(node: FakeNode) -> None:
         cluster.refresh_nodes()
         assert cluster.metadata.all_hosts()[0].release_version == "9.9.9"
         cluster.refresh_nodes(force_token_rebuild=True)
+
+
+def test_connect_tries_now_whatever_pause_it_is() -> None:
+    late = ConstantReconnectionPolicy(60)
+    with FakeCluster(1) as nodes, connected(nodes, reconnection_policy=late) as (cluster, session, told):
+        nodes[0].stop()
+        settle(lambda: told.news == [("down", nodes[0].host)])
+        nodes[0].start()
+        assert cluster.connect().execute(session.prepare(BY_KEY), (1,)).one().k == 1
+        settle(lambda: told.news[1:] == [("up", nodes[0].host)])
+        nodes[0].stop()
+        settle(lambda: len(told.news) == 3)
+        with pytest.raises(NoHostAvailable, match="refused"):
+            cluster.connect()
