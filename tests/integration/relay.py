@@ -148,7 +148,8 @@ class Relay:
 class Relays(AddressTranslator):
     """A relay before each node of a cluster, and the translator that has a Cluster go through them. A context manager.
 
-    The relays listen on addresses of the nodes' own subnet, on the nodes' port. Attributes: `contact_points`, `port`.
+    The relays listen on the nodes' port, on addresses of the nodes' own subnet or, if that is not this machine's, on others.
+    Attributes: `contact_points`, `port`.
     """
 
     def __init__(self, addresses: Iterable[str], port: int, *, reads_along: bool = True) -> None:
@@ -156,7 +157,7 @@ class Relays(AddressTranslator):
         self._relays = {}
         for target in addresses:
             net, _, last = target.rpartition(".")
-            address = f"{net}.{100 + int(last)}"
+            address = f"{net if net.startswith('127.') else '127.0.99'}.{100 + int(last) % 100}"
             self._relays[target] = address, Relay((target, port), address, port=port, reads_along=reads_along)
 
     def __enter__(self) -> Relays:

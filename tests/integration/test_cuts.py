@@ -121,7 +121,7 @@ class Tenant:
             else:
                 text = f"INSERT INTO t (k, v) VALUES ({k}, '{name}')"
                 asked.append((name, self._session.execute_async(SimpleStatement(text, is_idempotent=True))))
-                self._session.execute_async(self._prepared[other][1], (k, other))
+                asked.append((other, self._session.execute_async(self._prepared[other][1], (k, other))))
         for whose, future in asked:
             try:
                 rows = future.result()
@@ -147,6 +147,7 @@ def test_two_keyspaces(cassandra: Any, two_keyspaces: tuple[str, str], version: 
                 finally:
                     gevent.killall(running)
             print([tenant.done for tenant in tenants], "lost:", [tenant.lost for tenant in tenants], dict(cuts))
+    assert cuts["FIN"] and cuts["RST"]
     with connect(cassandra) as cluster:  # what was written, too
         session = cluster.connect()
         for name in two_keyspaces:

@@ -34,7 +34,8 @@ BACK_WITHIN = 12.0  # of listening; the reconnection policy's longest pause is 1
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[CassandraCluster]:
-    yaml = {"read_request_timeout": "1500ms", "write_request_timeout": "1500ms"}
+    # On a busy machine a well node may take long; that is not to look like a fault.
+    yaml = {"read_request_timeout": "5s", "write_request_timeout": "5s"}
     with CassandraCluster(3, heap="400m", yaml=yaml) as servers:
         yield servers
 
@@ -74,11 +75,12 @@ class Faults:
 
     def kill(self, node: CassandraNode) -> None:
         self._told.clear()
-        with self._load.during("killed"):
+        with self._load.during("killed", node.address):
             node.kill()
             gevent.sleep(DEAD_FOR)
             assert not self._load.uses(node.address)
             starting, listens_since = restart_noting_when_it_listens(self._servers, node.address)
+            self._load.enter("returning")
             wait_until(lambda: self._is_back(node), BACK_WITHIN)
             self.slowest_return = max(self.slowest_return, time.monotonic() - listens_since)
             starting.get()
@@ -87,7 +89,7 @@ class Faults:
 
     def pause(self, node: CassandraNode) -> None:
         self._told.clear()
-        with self._load.during("paused"):
+        with self._load.during("paused", node.address):
             node.pause()
             gevent.sleep(PAUSE)
             assert not self._load.uses(node.address)
@@ -109,7 +111,8 @@ class Faults:
             (self.kill, self.pause)[turn % 2](node)
             if time.monotonic() > end:
                 break
-        print(self._load.worst, dict(self.made), dict(self._load.done), sep="\n")
+        print(*self._load.worst.items(), dict(self.made), dict(self._load.done), sep="\n")
+        print("bystanders", {phase: round(seconds, 2) for phase, seconds in self._load.bystanders.items()})
         print(f"in full use again at most {self.slowest_return:.1f} s after it listened")
 
 
@@ -120,6 +123,7 @@ def test_one_node_at_a_time(servers: CassandraCluster, session: Session, table: 
     assert load.errors == []
     assert load.slowest["killed"] <= SLOWEST_KILLED
     assert load.slowest["paused"] <= SLOWEST_PAUSED
+    assert load.slowest["returning"] <= SLOWEST_PAUSED  # a node that has just started is slow itself
 
 
 # -- connections that are cut between driver and nodes ------------------------------------------------------------------
