@@ -368,7 +368,7 @@ class HostSupervisor:
         for kept in left_alone:  # nobody is to wait for it meanwhile
             kept.pool.opening = False
         if left_alone:
-            self._cluster._on_unreachable()
+            self._found_unreachable(left_alone[0].pool.last_error)
 
     def _cancel_attempt(self) -> None:
         attempt, self._attempt = self._attempt, None
@@ -411,12 +411,17 @@ class HostSupervisor:
             kept.refusals.failed()
         else:
             self.backoff.failed()
-            if not self.is_connected and self.host.is_up is not False and self._convicts(error):
-                self._has_failed = True
-                self._down()
-        self._cluster._on_unreachable()
+        self._found_unreachable(error)
 
-    def _convicts(self, error: BaseException) -> bool:
+    def _found_unreachable(self, error: BaseException | None) -> None:
+        """No connection can be opened, or none is to be opened for a while."""
+        self._cluster._on_unreachable()
+        answered = isinstance(error, ErrorMessage)
+        if not answered and not self.is_connected and self.host.is_up is not False and self._convicts(error):
+            self._has_failed = True
+            self._down()
+
+    def _convicts(self, error: BaseException | None) -> bool:
         try:
             return self.host.signal_connection_failure(error)
         except (Exception, gevent.Timeout):
