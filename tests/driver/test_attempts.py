@@ -384,7 +384,7 @@ def test_whatever_happens_each_request_ends_once(nodes: FakeCluster, seed: int) 
         for key, future in enumerate(futures):
             assert future.ready() and (future.exception is not None or future.get().one().k == key)
         eventually(lambda: set(ended.values()) == {1})
-        assert sum(future.exception is None for future in futures) > 100
+        assert sum(future.exception is None for future in futures) > 30
         assert all(c.in_flight == 0 for c in pooled(session)) and len(session._admission) == 0
         eventually(lambda: not any(future._execution.race for future in futures))
 

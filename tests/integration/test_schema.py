@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+import gevent
 import pytest
-from gevent import subprocess
 
 from geventcql.cluster import Cluster
 from geventcql.metadata import KeyspaceMetadata
@@ -46,8 +47,9 @@ def cluster(request: pytest.FixtureRequest, server: CassandraCluster) -> Iterato
 def theirs(server: CassandraCluster, keyspace: str) -> Any:
     """What cassandra-driver's metadata say."""
     command = [sys.executable, "-m", "tests.integration.schemas", server.contact_points[0], str(server.port), keyspace]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    # In a thread: gevent's own subprocess would take over SIGCHLD, and with it the children of every other test.
+    output = gevent.get_hub().threadpool.apply(subprocess.check_output, (command,), {"cwd": ROOT})
+    return json.loads(output)
 
 
 @pytest.mark.parametrize("keyspace", [KEYSPACE, "system", "system_schema", "system_views"])
