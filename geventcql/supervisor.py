@@ -169,7 +169,9 @@ class HostSupervisor:
 
     def use(self, size: int) -> None:
         """Policies see the host so that its pools should have ``size`` connections."""
-        self.size = size
+        if size != self.size:
+            self.size = size
+            self._wake.set()
 
     def pool(self, keyspace: str | None) -> HostPool:
         """The pool of a keyspace (None on v5), made at first use."""

@@ -93,7 +93,7 @@ class Topology:
                 log.info("%s has been replaced by another node at its address", before)
             host = Host(endpoint, cluster.conviction_policy_factory, *place, host_id)
             self._describe(host, row, addresses)
-            host.set_up()  # until a connection, or the lack of one, tells
+            host.is_up = True  # until a connection, or the lack of one, tells
             registry.add(host, instead_of=before)
             return
         told = (addresses.broadcast_rpc_address, addresses.broadcast_rpc_port)
