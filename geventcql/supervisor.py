@@ -366,7 +366,7 @@ class HostSupervisor:
         due = [kept for kept in missing if not kept.next_try.ready() or (is_due and kept.refusals.is_due())]
         if due or (is_due and self._is_to_be_probed()):
             self._attempt = _Attempt(self, due[0] if due else None)
-        left_alone = [kept for kept in missing if kept not in due and kept.pool.opening]
+        left_alone = [kept for kept in missing if kept not in due and kept.pool.opening and not kept.pool.connections]
         for kept in left_alone:  # nobody is to wait for it meanwhile
             kept.pool.opening = False
         if left_alone:

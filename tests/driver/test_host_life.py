@@ -212,6 +212,25 @@ def test_a_host_that_drops_what_it_takes_is_left_alone_and_can_be_removed(monkey
         settle(lambda: told.news[-1:] == [("remove", bad.host)])
 
 
+def test_a_host_that_loses_its_last_connection_while_it_is_left_alone_is_down() -> None:
+    """It drops each connection after it has taken the next one, so there was one when it came to be left alone."""
+    late = ConstantReconnectionPolicy(600)
+    with (
+        FakeCluster(2) as nodes,
+        connected(nodes, connections_per_host=4, reconnection_policy=late) as (cluster, session, told),
+    ):
+        bad, staying = other_node(cluster, nodes), control_node(cluster, nodes)
+
+        def take_and_drop(request: Any, connection: Any) -> Any:
+            gevent.spawn_later(0.07, connection.close)
+            return Ready().after(0.05)
+
+        bad.on(Opcode.STARTUP, take_and_drop)
+        bad.drop_connections()
+        settle(lambda: told.news == [("down", bad.host)])
+        assert reachable(session) == {staying.host}
+
+
 @pytest.mark.parametrize("pause", [float("inf"), float("nan"), 1e12])
 def test_pauses_that_are_no_pauses(node: FakeNode, pause: float) -> None:
     class Odd(ReconnectionPolicy):
