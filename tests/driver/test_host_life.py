@@ -231,6 +231,18 @@ def test_a_host_that_loses_its_last_connection_while_it_is_left_alone_is_down() 
         assert reachable(session) == {staying.host}
 
 
+@pytest.mark.xfail(reason="each of them counts as a loss in a row, so the host is left alone for the pause", strict=True)
+def test_connections_that_are_lost_together_are_one_loss(node: FakeNode) -> None:
+    """The host takes the next ones and keeps them: nothing says that it drops what it takes."""
+    late = {**AT_ONCE, "reconnection_policy": ConstantReconnectionPolicy(600)}
+    with cluster_of(node, connections_per_host=4, **late) as cluster:
+        session = cluster.connect()
+        eventually(lambda: len(pooled(session)) == 4)
+        for connection in pooled(session):
+            connection.defunct(CUT)
+        eventually(lambda: len(pooled(session)) == 4)
+
+
 @pytest.mark.parametrize("pause", [float("inf"), float("nan"), 1e12])
 def test_pauses_that_are_no_pauses(node: FakeNode, pause: float) -> None:
     class Odd(ReconnectionPolicy):
@@ -303,6 +315,8 @@ def test_a_policy_that_switches_when_it_is_asked(version: int) -> None:
             entering = [gevent.spawn(session.set_keyspace, "ks") for session in sessions]
             gevent.joinall(entering, timeout=5, raise_error=True)
             assert all(greenlet.successful() for greenlet in entering)
+            # Whoever asked for the same pool got the same one: no connection is in one that nobody knows.
+            eventually(lambda: len(nodes[0].connections) == len(pooled(sessions[0])) + 1)
 
 
 def test_a_conviction_policy_that_raises(node: FakeNode) -> None:
@@ -363,6 +377,25 @@ def test_a_host_that_is_removed_while_it_is_being_connected_to_is_removed_at_onc
         settle(lambda: told.news[1:] == [("add", node.host)])
         cluster.shutdown()  # while the second supervisor connects
         eventually(lambda: not node.connections)
+
+
+def test_a_host_that_is_removed_while_many_pools_of_it_are_empty_is_removed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below v5 each keyspace has one, and none of them can be filled."""
+    monkeypatch.setattr("geventcql.reconnecting.STABLE", 0.0)
+    with FakeCluster(2) as nodes:
+        for node in nodes:
+            have_keyspaces(node, *"abcde")
+        with connected(nodes, protocol_version=4, connect_timeout=60) as (cluster, _session, told):
+            for keyspace in "abcde":
+                cluster.connect(keyspace, wait_for_all_pools=True)
+            silent, staying = other_node(cluster, nodes), control_node(cluster, nodes)
+            silent.mute = True
+            silent.drop_connections()
+            silent.wait_for(lambda n: n.connections)
+            staying.system.peers = []
+            nodes.push(topology_change("REMOVED_NODE", silent.host, nodes.port))
+            settle(lambda: told.news == [("remove", silent.host)])
+            eventually(lambda: not silent.connections)
 
 
 def test_a_host_that_leaves_while_a_policy_is_populated() -> None:
