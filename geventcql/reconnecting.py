@@ -74,16 +74,20 @@ class Backoff:
         self._pauses: Iterator[float] | None = None
         self._opened = 0.0
         self._early_losses = 0
+        self._is_fresh = False
+        """Whether nothing has been lost since a connection was opened: those that are lost together count once."""
 
     def opened(self) -> None:
         """A connection was opened; whether the host keeps it is to be seen."""
         self._opened = monotonic()
+        self._is_fresh = True
 
     def lost(self) -> None:
         """A connection was lost; in readers and in the hub."""
         self.again = True
         if monotonic() - self._opened < STABLE:
-            self._early_losses += 1
+            self._early_losses += self._is_fresh
+            self._is_fresh = False
         else:
             self._early_losses = 0
             self.hurry()

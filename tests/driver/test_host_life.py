@@ -231,7 +231,6 @@ def test_a_host_that_loses_its_last_connection_while_it_is_left_alone_is_down() 
         assert reachable(session) == {staying.host}
 
 
-@pytest.mark.xfail(reason="each of them counts as a loss in a row, so the host is left alone for the pause", strict=True)
 def test_connections_that_are_lost_together_are_one_loss(node: FakeNode) -> None:
     """The host takes the next ones and keeps them: nothing says that it drops what it takes."""
     late = {**AT_ONCE, "reconnection_policy": ConstantReconnectionPolicy(600)}
