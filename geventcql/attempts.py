@@ -225,7 +225,7 @@ class Race:
             if not self.over:
                 work(*args)
         except (Exception, gevent.Timeout):  # of policies
-            log.exception("no other host could be asked for %r", self.head.statement)
+            log.exception("no host could be asked beside %s", self.head.host)
 
     def _schedule(self) -> None:
         """Ask the plan when to try another host as well."""

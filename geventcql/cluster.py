@@ -167,7 +167,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
             connecting.get()
             self._registry.wait_for_pools(self._pool_keyspace(None), wait_for_all_pools)
             session = session_class(self)
-            if keyspace is not None:
+            if keyspace:
                 self._enter_first(keyspace)
                 session.keyspace = keyspace
             for (type_keyspace, user_type), klass in list(self._user_types.items()):

@@ -443,8 +443,10 @@ class ControlConnection:
         return endpoint
 
     def _read_keyspaces(self, connection: Connection) -> None:
+        metadata = self.cluster.metadata
+        asked = metadata.keyspaces.ask()  # two readings may overtake each other
         rows = self.query_on(connection, KEYSPACES)
-        self.cluster.metadata.set_keyspaces([KeyspaceMetadata.from_row(row) for row in rows])
+        metadata.set_keyspaces([KeyspaceMetadata.from_row(row) for row in rows], asked)
 
     # -- schema changes -----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,18 @@ from typing import Any
 from uuid import UUID
 
 from geventcql.metadata.names import protect_name
-from geventcql.util import Date, Duration, OrderedMap, OrderedMapSerializedKey, SortedSet, Time, Timestamp
+from geventcql.util import (
+    Date,
+    Duration,
+    LineString,
+    OrderedMap,
+    OrderedMapSerializedKey,
+    Point,
+    Polygon,
+    SortedSet,
+    Time,
+    Timestamp,
+)
 
 __all__ = ["Encoder", "ValueSequence", "bind_params", "cql_quote"]
 
@@ -65,6 +76,9 @@ class Encoder:
             Time: self.cql_encode_time,
             Timestamp: self.cql_encode_timestamp,
             Duration: self.cql_encode_object,
+            Point: self.cql_encode_str_quoted,
+            LineString: self.cql_encode_str_quoted,
+            Polygon: self.cql_encode_str_quoted,
             IPv4Address: self.cql_encode_ipaddress,
             IPv6Address: self.cql_encode_ipaddress,
             dict: self.cql_encode_map_collection,

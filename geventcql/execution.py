@@ -228,7 +228,7 @@ class Execution(Request):
         if page.tracing_id is not None:
             self.trace_ids.append(page.tracing_id)
         if page.warnings is not None:
-            self.session._log_warnings(page.warnings, self.resolved.statement)
+            self.session._log_warnings(page.warnings)
 
     def on_frame(self, frame: Frame, connection: Connection) -> None:
         """Another answer has come: an error, a prepared statement, a schema change."""
@@ -360,7 +360,7 @@ class Execution(Request):
         if message.trace_id is not None:
             self.trace_ids.append(message.trace_id)
         if message.warnings:
-            self.session._log_warnings(message.warnings, self.resolved.statement)
+            self.session._log_warnings(message.warnings)
         self._finish(self.session._message_received(self, message))
 
     def _handle_error(self, error: ErrorMessage, connection: Connection) -> None:

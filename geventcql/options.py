@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from geventcql.endpoints import NO_SNI
 from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, Host
 from geventcql.metrics import Metrics
-from geventcql.net.opening import ConnectionSettings
+from geventcql.net.opening import ConnectionSettings, check_beside_context
 from geventcql.policies import (
     AddressTranslator,
     EC2MultiRegionTranslator,
@@ -173,7 +173,7 @@ class ClusterOptions:
         ):
             if value is not None:  # else it is the class's
                 setattr(self, name, value)
-        self._version_is_fixed = protocol_version is not NOT_SET
+        self._version_is_fixed = protocol_version not in (NOT_SET, None)
         self.endpoint_factory = (endpoint_factory or DefaultEndPointFactory(port=self.port)).configure(self)
         self.profile_manager = initial_profiles(
             type(self), load_balancing_policy, default_retry_policy, execution_profiles
@@ -250,6 +250,9 @@ def check(cluster: ClusterOptions) -> None:
     wanted = cluster.connections_per_host
     if cluster.max_requests_waiting < 0 or min([wanted] if isinstance(wanted, int) else wanted.values(), default=1) < 1:
         raise ValueError("max_requests_waiting must be at least 0 and connections_per_host at least 1")
+    for name in ("timestamp_generator", "conviction_policy_factory"):
+        if not callable(getattr(cluster, name)):
+            raise ValueError(f"{name} must be callable, not {getattr(cluster, name)!r}")
     check_rate(cluster.max_requests_per_second)
     contact_endpoints(cluster)
     _check_tls(connection_settings(cluster))
@@ -262,8 +265,8 @@ def _check_tls(settings: ConnectionSettings) -> None:
         from geventcql.net.tls import make_context  # here: importing ssl takes a quarter of the package's import time
 
         make_context(settings.ssl_options)
-    elif settings.ssl_options.get("check_hostname") and not getattr(settings.ssl_context, "check_hostname", True):
-        raise ValueError("ssl_options ask for check_hostname and the ssl_context does not check: set it there")
+    elif settings.ssl_context is not None:
+        check_beside_context(settings.ssl_context, settings.ssl_options)
 
 
 def give_resolver(cluster: Any) -> None:
@@ -278,6 +281,11 @@ def contact_endpoints(cluster: ClusterOptions) -> list[EndPoint]:
     points = cluster.contact_points
     if isinstance(points, str):
         raise TypeError("contact_points must be a list of addresses, not one string")
+    ports = [port for port in (cluster.port, *(p[1] for p in points if isinstance(p, tuple))) if not 0 < int(port) < 65_536]
+    if ports:
+        raise ValueError(f"a port is 1 to 65,535, not {ports[0]}")
+    if any(isinstance(point, int) for point in points):
+        raise TypeError(f"contact_points must be a list of addresses or of (address, port) pairs, not {points!r}")
     endpoints: list[EndPoint] = []
     for point in points:
         if point is None:

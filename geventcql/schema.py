@@ -207,6 +207,7 @@ class SchemaRefreshing:
             contents.tables.forget_one(table)
             contents.tables.refresh_one(table)
             contents.indexes.forget()
+            contents.views.forget()  # it may be one
 
     def refresh_materialized_view_metadata(
         self, keyspace: str, view: str, max_schema_agreement_wait: float | None = None

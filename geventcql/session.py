@@ -453,9 +453,10 @@ class Session(SessionSettings):
     def _spawn(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self.cluster._greenlets.spawn(fn, *args, **kwargs)
 
-    def _log_warnings(self, warnings: list[str], statement: Any) -> None:
+    def _log_warnings(self, warnings: list[str]) -> None:
         # A log call may switch under a patched logging module, and this runs in the reader.
-        self._spawn(log.warning, "Server warning: %s (%r)", "; ".join(warnings), statement)
+        # Without the statement: its text and values may be secrets.
+        self._spawn(log.warning, "Server warning: %s", "; ".join(warnings))
 
     def _message_received(self, execution: Execution, message: Any) -> Any:
         """An answer that is neither a page nor an error; in the request's cold path. What the sink gets."""

@@ -154,3 +154,15 @@ def test_the_mapping_is_the_applications_own() -> None:
     mine.mapping[tuple] = mine.cql_encode_tuple
     assert mine.cql_encode_all_types([Celsius(), (1, 2)]) == "['21.5 C', (1, 2)]"
     assert OURS.cql_encode_all_types((1, 2)) == "[1, 2]"
+
+
+SHAPES = [
+    util.Point(1, 2),
+    util.LineString([(1, 2), (3, 4)]),
+    util.Polygon([(0, 0), (1, 1), (1, 0), (0, 0)]),
+]
+
+
+@pytest.mark.parametrize("value", SHAPES, ids=str)
+def test_shapes_are_quoted(value: object) -> None:
+    assert OURS.cql_encode_all_types(value) == f"'{value}'"

@@ -94,11 +94,11 @@ class Metadata:
         """
         return self._keyspaces
 
-    def set_keyspaces(self, keyspaces: Iterable[KeyspaceMetadata]) -> None:
+    def set_keyspaces(self, keyspaces: Iterable[KeyspaceMetadata], asked: tuple[int, int] | None = None) -> None:
         """Replaces all keyspaces of data, and with them the strategies of the token map; what has been read of their
         contents is kept.
         """
-        self._keyspaces.replace(keyspaces)
+        self._keyspaces.replace(keyspaces, asked)
 
     def schema_changed(self, change: SchemaChange) -> None:
         """What a change of the schema is about is read anew when it is next looked at; does not switch.

@@ -192,9 +192,28 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         """Names of those that have changed since they were read, or have come since."""
         self._virtual: Mapping[str, KeyspaceMetadata] | None = None
         self._version = 0
+        self._asked = self._taken = 0
+        """How many readings were asked for, and the number of the last one that was taken."""
 
-    def replace(self, keyspaces: Iterable[KeyspaceMetadata]) -> None:
-        """These are all keyspaces of data; does not wait. What was read of their contents is kept."""
+    def ask(self) -> tuple[int, int]:
+        """A reading is asked for: its number and version, to be given to :meth:`replace` with what comes."""
+        self._asked += 1
+        return self._asked, self._version
+
+    def is_current(self, asked: tuple[int, int]) -> bool:
+        """Whether nothing was told, and no later reading has come, since one was asked for."""
+        number, version = asked
+        return number >= self._taken and (version == self._version or not self._is_read)
+
+    def replace(self, keyspaces: Iterable[KeyspaceMetadata], asked: tuple[int, int] | None = None) -> None:
+        """These are all keyspaces of data; does not wait. What was read of their contents is kept.
+
+        :param asked: what :meth:`ask` gave before they were read; what is not current any more is dropped
+        """
+        asked = asked or self.ask()
+        if not self.is_current(asked):
+            return
+        self._taken = asked[0]
         known = {keyspace.name: keyspace for keyspace in keyspaces}
         for name, keyspace in known.items():
             before = self.known.get(name)
@@ -215,9 +234,13 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         self._source.load((id(self), version), lambda ask: self._read(ask, version))
 
     def _read(self, ask: Ask, version: int) -> None:
+        asked, _ = self.ask()
         (rows,) = ask(KEYSPACES)
+        if asked < self._taken:
+            return  # a later reading has come
+        keyspaces = [KeyspaceMetadata.from_row(row) for row in rows]
         stale = self._stale
-        self.replace(map(KeyspaceMetadata.from_row, rows))
+        self.replace(keyspaces, (asked, self._version))
         if version != self._version:  # the rows may be older than what was told meanwhile
             self._stale = stale
 

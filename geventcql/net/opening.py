@@ -34,7 +34,7 @@ from geventcql.protocol.handshake import Authenticator, Handshake
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["ConnectionSettings", "open_connection", "open_in_keyspace", "open_negotiated"]
+__all__ = ["ConnectionSettings", "check_beside_context", "open_connection", "open_in_keyspace", "open_negotiated"]
 
 WHY_REFUSED = (
     "does the server demand a client certificate, or another one (ssl_context.load_cert_chain, or certfile of ssl_options)?"
@@ -155,6 +155,17 @@ def open_negotiated(endpoint: Any, version: int, settings: ConnectionSettings, f
             version = lower
 
 
+def check_beside_context(context: ssl.SSLContext, options: Mapping[str, Any]) -> None:
+    """Refuse options that ask for more than the context does: they would be ignored, and nobody would know.
+
+    :raises ValueError: there is such an option
+    """
+    if options.get("check_hostname") and not context.check_hostname:
+        raise ValueError("ssl_options ask for check_hostname and the ssl_context does not check: set it there")
+    if options.get("cert_reqs", 0) > context.verify_mode:
+        raise ValueError("ssl_options ask for cert_reqs and the ssl_context does not verify: set its verify_mode")
+
+
 def _tls(endpoint: Any, settings: ConnectionSettings) -> tuple[ssl.SSLContext | None, str | None]:
     """The context for TLS, None for none, and the name that the certificate is to have.
 
@@ -164,6 +175,11 @@ def _tls(endpoint: Any, settings: ConnectionSettings) -> tuple[ssl.SSLContext | 
     context = settings.ssl_context
     if context is None and not options:
         return None, None
+    if context is not None and endpoint.ssl_options:
+        try:
+            check_beside_context(context, endpoint.ssl_options)
+        except ValueError as error:
+            raise ConnectionException(f"cannot connect to {endpoint}: {error}", endpoint) from error
     if context is None:
         from geventcql.net.tls import make_context  # here: importing ssl takes a quarter of the package's import time
 

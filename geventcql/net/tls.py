@@ -74,12 +74,17 @@ def _context(options: tuple[tuple[str, Any], ...], stamps: tuple[tuple[int, ...]
     context.check_hostname = bool(given.get("check_hostname", False))
     context.verify_mode = ssl.VerifyMode(given.get("cert_reqs", ssl.CERT_REQUIRED))
     if "certfile" in given:
-        _load("certfile", context.load_cert_chain, given["certfile"], given.get("keyfile"))
+        _load("certfile", context.load_cert_chain, given["certfile"], given.get("keyfile"), _no_password)
     if "ca_certs" in given:
         _load("ca_certs", context.load_verify_locations, given["ca_certs"])
     if "ciphers" in given:
         context.set_ciphers(given["ciphers"])
     return context
+
+
+def _no_password() -> str:
+    """Asked for where a key is encrypted; without it OpenSSL would ask at the terminal, and everybody would wait."""
+    raise ValueError("ssl_options: the key is encrypted: give an ssl_context that has loaded it with its password")
 
 
 def _load(option: str, load: Callable[..., object], *paths: Any) -> None:

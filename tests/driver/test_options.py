@@ -239,3 +239,37 @@ def test_a_policy_of_a_subclass_can_be_replaced() -> None:
     cluster.load_balancing_policy, cluster.default_retry_policy = other = (RoundRobinPolicy(), RetryPolicy())
     default = cluster.profile_manager.default
     assert (default.load_balancing_policy, default.retry_policy) == other
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"port": 99_999},
+        {"contact_points": [("127.0.0.1", 0)]},
+        {"timestamp_generator": 1},
+        {"conviction_policy_factory": 1},
+    ],
+)
+def test_values_that_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        Cluster(**options)
+
+
+def test_one_pair_is_no_list_of_contact_points() -> None:
+    with pytest.raises(TypeError, match="pairs"):
+        Cluster(("127.0.0.1", 9042))
+
+
+def test_no_version_is_any_version() -> None:
+    with FakeNode(versions=(3, 4)) as node, Cluster([node.host], node.port, protocol_version=None) as cluster:
+        cluster.connect("")
+        assert cluster.protocol_version == 4
+
+
+def test_options_beside_a_context_that_ask_for_more_than_it_does() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    for options in ({"check_hostname": True}, {"cert_reqs": ssl.CERT_REQUIRED}):
+        with pytest.raises(ValueError, match="ssl_context"):
+            Cluster(ssl_context=context, ssl_options=options)

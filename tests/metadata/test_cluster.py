@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from geventcql.host import DefaultEndPoint, Host
 from geventcql.metadata import KeyspaceMetadata, Metadata
 from geventcql.policies import SimpleConvictionPolicy
+from geventcql.protocol.responses import SchemaChange
 
 
 def make_host(number: int) -> Host:
@@ -105,3 +106,17 @@ def test_keyspaces_from_rows() -> None:
     assert ours.name == "My" and ours.durable_writes is False
     assert ours.as_cql_query() + ";" == theirs.as_cql_query().rstrip(";") + ";"
     assert "My" in repr(ours)
+
+
+def test_a_reading_that_a_later_one_has_overtaken_is_dropped() -> None:
+    metadata = Metadata()
+    strategy = "SimpleStrategy", {"replication_factor": "1"}
+    one, other = (KeyspaceMetadata(name, True, *strategy) for name in ("one", "other"))
+    first, second = metadata.keyspaces.ask(), metadata.keyspaces.ask()
+    metadata.set_keyspaces([one, other], second)
+    metadata.set_keyspaces([one], first)
+    assert set(metadata.keyspaces.known) == {"one", "other"}
+    before = metadata.keyspaces.ask()
+    metadata.schema_changed(SchemaChange("DROPPED", "KEYSPACE", "other"))
+    metadata.set_keyspaces([one, other], before)
+    assert set(metadata.keyspaces.known) == {"one"}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 import trustme
 
@@ -186,3 +188,15 @@ def test_what_comes_later_says_so() -> None:
 
     with pytest.raises(ConnectionException, match="unix sockets are not supported yet"):
         open_connection(Unix("/tmp/cql"), 4, ConnectionSettings())
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "client.crt", tmp_path / "client.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:secret", "-subj", "/CN=client"]
+    done = gevent.get_hub().threadpool.apply(
+        subprocess.run, ([*command, "-keyout", str(key), "-out", str(certificate)],), {"capture_output": True}
+    )
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(ValueError, match="encrypted"):
+        make_context({"certfile": str(certificate), "keyfile": str(key), "cert_reqs": ssl.CERT_NONE})
+    gevent.get_hub().threadpool.kill()
