@@ -18,11 +18,14 @@ from typing import Any
 
 import gevent
 
+from geventcql.cython.wire import Frame
 from geventcql.errors import NoHostAvailable, OperationTimedOut
 from geventcql.execution import MAX_ATTEMPTS, Execution
 from geventcql.metrics import count
+from geventcql.net.connection import Connection
 from geventcql.net.scheduler import Timer
 from geventcql.policies import PercentileSpeculativeExecutionPolicy
+from geventcql.protocol.constants import Opcode
 
 __all__ = ["watch"]
 
@@ -32,8 +35,9 @@ log = logging.getLogger(__name__)
 def watch(head: Execution) -> None:
     """Start a request whose sink is set; what policies raise, and Busy, reach the caller, too."""
     try:
-        race = head.race = Race(head)
-        race.start()
+        race = Race(head)
+        if not head.done:  # while the policy let others run
+            race.start()
     except BaseException as error:
         head.abandon(error)
         raise
@@ -104,6 +108,11 @@ class Attempt(Execution):
     def _answered(self) -> set[Any]:
         return super()._answered() | {other.host for other in self._of.running if other is not self}
 
+    def on_frame(self, frame: Frame, connection: Connection) -> None:
+        if frame.opcode != Opcode.ERROR and not self.done:  # a changed schema, say, that others are waited for to agree on
+            self._of.settle()
+        super().on_frame(frame, connection)
+
     def _decide(self, work: Callable[..., None], *args: Any) -> None:
         self.stop_timer()
         super()._decide(work, *args)
@@ -124,15 +133,18 @@ class Race:
         self.asked: list[Any] = []
         """The hosts it was sent to, in order."""
         self.retries = 0
-        self.over = False
+        self.over = head.done
+        self.settled = False
+        """Whether a server has answered with something else than an error: nobody else is to be asked."""
         head.asked = self.asked
+        head.race = self
         self._error: BaseException | None = None
         """What an attempt failed with."""
         self._attempt_timeout: float | None = resolved.profile.attempt_timeout
         self._latencies = policy.latencies if isinstance(policy, PercentileSpeculativeExecutionPolicy) else None
-        self._plan = policy.new_plan(head.statement.keyspace or resolved.working_keyspace, head.statement)
         self._delay = -1.0
         self._timer: Timer | None = None
+        self._plan = policy.new_plan(head.statement.keyspace or resolved.working_keyspace, head.statement)
 
     def start(self) -> None:
         """Send the first attempt, or queue it up."""
@@ -186,6 +198,11 @@ class Race:
             self.stop()
             head._fail(self._error)
 
+    def settle(self) -> None:
+        """A server has done what was asked for: it is not done again elsewhere."""
+        self.settled = True
+        self._stop_timer()
+
     def _unanswered(self) -> dict[str, str]:
         timeout = self.head.timeout
         return {str(attempt.host): f"no answer within {timeout} s" for attempt in self.running if attempt.sent_at}
@@ -222,17 +239,17 @@ class Race:
     def _run(self, work: Callable[..., None], *args: Any) -> None:
         """Ask another host; whatever goes wrong with that, there is an attempt under way."""
         try:
-            if not self.over:
+            if not self.over and not self.settled:
                 work(*args)
         except (Exception, gevent.Timeout):  # of policies
             log.exception("no host could be asked beside %s", self.head.host)
 
     def _schedule(self) -> None:
         """Ask the plan when to try another host as well."""
-        if self.over:
+        if self.over or self.settled:
             return
         self._delay = self._plan.next_execution(self.head.host)
-        if self._delay >= 0 and not self.over and monotonic() + self._delay < self.head.deadline:
+        if self._delay >= 0 and not self.over and not self.settled and monotonic() + self._delay < self.head.deadline:
             self._timer = self._after(self._delay, self._on_delay)
 
     def _speculate(self) -> None:
@@ -266,7 +283,7 @@ class Race:
         if len(self.asked) >= MAX_ATTEMPTS:
             return False
         for host in router.plan(attempt):
-            if self.over:  # while the policy let others run
+            if self.over or self.settled:  # while the policy let others run
                 return False
             if host in self.asked:
                 continue

@@ -58,8 +58,8 @@ class ClusterHosts(ClusterOptions):
             self._registry.reconsider()
 
     def load_of(self, host: Host) -> int:
-        """The requests in flight on the least loaded connection to a host; a large number if none can take any."""
-        return min((load_of(pool.connections) for pool in self._registry.pools() if pool.host is host), default=load_of([]))
+        """The requests in flight on the least loaded connection of a host's busiest pool; a large number if none can."""
+        return max((load_of(pool.connections) for pool in self._registry.pools_of(host)), default=load_of([]))
 
     def register_listener(self, listener: Any) -> None:
         """Have a :class:`~geventcql.policies.HostStateListener` told of hosts that come, go down, come back and leave.

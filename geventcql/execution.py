@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent.event import AsyncResult
 
 from geventcql.cython.wire import Frame, Page, Request
 from geventcql.errors import (
@@ -29,37 +28,19 @@ from geventcql.metrics import count, count_error, count_verdict
 from geventcql.net.connection import Connection
 from geventcql.net.scheduler import Timer
 from geventcql.protocol import responses
+from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.retrying import Verdict, judge
+from geventcql.sinks import Fetch, ended_by
 
 if TYPE_CHECKING:
     from geventcql.net.pool import HostPool
 
-__all__ = ["Execution", "Fetch", "leave"]
+__all__ = ["Execution", "leave"]
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 32
 NEVER = float("inf")
-
-
-class Sink(Protocol):
-    """What a request's end is told to; neither method may switch."""
-
-    def finish(self, page: Any) -> None: ...
-
-    def fail(self, error: BaseException) -> None: ...
-
-
-class Fetch(AsyncResult):  # type: ignore[misc]
-    """A sink for the driver's own requests: its value is the Page or message."""
-
-    __slots__ = ()
-
-    def finish(self, page: Any) -> None:
-        self.set(page)
-
-    def fail(self, error: BaseException) -> None:
-        self.set_exception(error)
 
 
 class Execution(Request):
@@ -299,6 +280,8 @@ class Execution(Request):
     def _fail(self, error: BaseException) -> None:
         if self.done:
             return
+        if not isinstance(error, (Exception, gevent.Timeout)):  # a kill is of one greenlet only
+            error = ended_by(error, self.host)
         self.done = True
         sink, self.sink = self.sink, None
         try:
@@ -383,8 +366,7 @@ class Execution(Request):
         self.errors[self.host] = _application_error(error)
         if pause > 0 and not self._pause(pause, _application_error(error)):
             return
-        if consistency is not None:
-            self.resolved = self.resolved.at_consistency(consistency)
+        self._go_to(consistency)
         if verdict is Verdict.NEXT_HOST or not self._resend(connection):
             self.try_plan()
 
@@ -423,7 +405,10 @@ class Execution(Request):
         lost = self._lost(cause)
         self.errors[self.host] = lost
         count_error(self.session.cluster, lost, self.host)
-        verdict, _, pause = judge(lost, self.resolved, self.statement, self.retries)
+        if self.retries >= MAX_ATTEMPTS:
+            self._fail(lost)
+            return
+        verdict, consistency, pause = judge(lost, self.resolved, self.statement, self.retries)
         count_verdict(self.session.cluster, verdict, self.host)
         self.retries += 1
         if verdict is Verdict.RETHROW:
@@ -431,7 +416,14 @@ class Execution(Request):
         elif verdict is Verdict.IGNORE:
             self._finish(Page.void())
         elif pause <= 0 or self._pause(pause, lost):
+            self._go_to(consistency)
             self.try_plan()
+
+    def _go_to(self, consistency: int | None) -> None:
+        """The retry policy names a level. What a Paxos read was at is none that a write could be at."""
+        serial = ConsistencyLevel.is_serial
+        if consistency is not None and (serial(self.resolved.consistency) or not serial(consistency)):
+            self.resolved = self.resolved.at_consistency(consistency)
 
     def _pause(self, seconds: float, error: Exception) -> bool:
         """Wait as the retry policy says, and let hosts be asked anew where none is left that has not been.

@@ -273,6 +273,11 @@ class HostRegistry:
         """All pools, host by host."""
         return [pool for supervisor in self._supervisors.values() for pool in supervisor.pools]
 
+    def pools_of(self, host: Host) -> list[HostPool]:
+        """All pools of a host."""
+        supervisor = self._supervisors.get(host)
+        return [] if supervisor is None else supervisor.pools
+
     def all_pools(self) -> list[HostPool]:
         """All pools, those too that are being drained; in any thread."""
         pools = [pool for supervisor in tuple(self._supervisors.values()) for pool in supervisor.pools]

@@ -58,7 +58,7 @@ class Router:
 
         def find(position: int) -> Choice | HostPool | None:
             near = policy.near_replicas(token_map.replicas_at(keyspace, position), in_ring_order)
-            used = {host: pool for host in near if (pool := registry.pool(host, pool_keyspace)) is not None}
+            used = {host: pool for host in near if (pool := registry.usable_pool(host, pool_keyspace)) is not None}
             if in_ring_order or len(used) < 2 or not (policy.shuffle_replicas or policy.avoid_busy_replicas):
                 return next(iter(used.values()), None)
             in_rack = sum(map(policy.in_local_rack, used))

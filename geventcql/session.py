@@ -29,7 +29,7 @@ from geventcql.errors import (
     UnsupportedOperation,
     WrongHubError,
 )
-from geventcql.execution import Execution, Fetch
+from geventcql.execution import Execution
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ProtocolVersion
@@ -40,6 +40,7 @@ from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.routing import Router
 from geventcql.settings import SessionSettings
+from geventcql.sinks import Fetch, ended_by
 from geventcql.unsupported import NO_GRAPH
 from geventcql.waiting import Waker, park, thread_id
 
@@ -126,11 +127,11 @@ class Session(SessionSettings):
             else:  # a listener or a policy gave it to another greenlet, which is parked on it already
                 future.wait()
             return ResultSet(future, get_outcome(future))
-        except (Busy, NoHostAvailable):
-            gevent.sleep(A_TURN)  # perhaps nothing was waited for: trying again in a loop must not keep the hub from its work
-            raise
-        except BaseException:
-            if future is not None:  # a kill or a Timeout: nobody will ask for this answer any more
+        except BaseException as error:
+            if isinstance(error, (Busy, NoHostAvailable)) or (future is None and isinstance(error, Exception)):
+                # Perhaps nothing was waited for: trying again in a loop must not keep the hub from its work.
+                gevent.sleep(A_TURN)
+            elif future is not None:  # a kill or a Timeout: nobody will ask for this answer any more
                 future._execution.cancel()
             raise
 
@@ -347,7 +348,8 @@ class Session(SessionSettings):
             for fn, args, kwargs in list(self._init_listeners):
                 fn(future, *args, **kwargs)
         except BaseException as error:
-            future.fail(error)  # others may have got hold of it
+            known = isinstance(error, (Exception, gevent.Timeout))
+            future.fail(error if known else ended_by(error, None))  # others may have got hold of it
             raise
 
     def remove_request_init_listener(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import click
@@ -13,6 +16,11 @@ from geventcql.cli.files import python_files
 from geventcql.cli.rewriting import migrated
 
 __all__ = ["cli"]
+
+UNREADABLE = (
+    OSError, RecursionError, SyntaxError, UnicodeDecodeError, libcst.CSTValidationError, libcst.ParserSyntaxError,
+)  # fmt: skip
+"""What a file may be refused for; the others go on. RecursionError: it is nested deeper than it can be looked through."""
 
 
 @click.group()
@@ -32,7 +40,7 @@ def migrate(context: click.Context, paths: tuple[Path, ...], write: bool) -> Non
     Shows a diff, or with --write changes the files; then tells, as path:line, what there is no counterpart of. Running it
     again changes nothing more.
 
-    Exits with 0 if everything has a counterpart, 1 if something has none, 2 if a file cannot be read.
+    Exits with 0 if everything has a counterpart, 1 if something has none, 2 if a file cannot be read or written.
     """
     changed = problems = unreadable = 0
     for path in python_files(paths):
@@ -41,14 +49,15 @@ def migrate(context: click.Context, paths: tuple[Path, ...], write: bool) -> Non
             if b"cassandra" not in before:
                 continue
             after, found = migrated(before)
-        except (OSError, UnicodeDecodeError, SyntaxError, libcst.ParserSyntaxError, libcst.CSTValidationError) as error:
-            click.echo(f"{path}: cannot be read: {' '.join(str(error).split())}", err=True)
+            if write and after != before:
+                _replace(path, after)
+        except UNREADABLE as error:
+            click.echo(f"{path}: cannot be changed: {' '.join(str(error).split())}", err=True)
             unreadable += 1
             continue
         if after != before:
             changed += 1
             if write:
-                path.write_bytes(after)
                 click.echo(f"changed {path}")
             else:
                 click.echo(_diff(path, before, after), nl=False)
@@ -56,8 +65,22 @@ def migrate(context: click.Context, paths: tuple[Path, ...], write: bool) -> Non
             click.echo(f"{path}:{line}: {text}", err=True)
         problems += len(found)
     done = "changed" if write else "to be changed (--write does it)"
-    click.echo(f"{changed} files {done}, {problems} places to be looked at, {unreadable} files not read", err=True)
+    click.echo(f"{changed} files {done}, {problems} places to be looked at, {unreadable} files left out", err=True)
     context.exit(2 if unreadable else 1 if problems else 0)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all, whatever happens; a link stays one."""
+    target = path.resolve()
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as new:
+        try:
+            new.write(content)
+            new.flush()
+            shutil.copymode(target, new.name)
+            os.replace(new.name, target)
+        except BaseException:
+            os.unlink(new.name)
+            raise
 
 
 def _diff(path: Path, before: bytes, after: bytes) -> str:

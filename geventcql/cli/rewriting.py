@@ -132,6 +132,7 @@ class _Rewriter(cst.CSTTransformer):
             if found.module is None:
                 self._report(original_node, module, found.reason)
                 return updated_node
+            self._report(original_node, f"{module}.*", "what it imports here may be less: import the names that are used")
             return updated_node.with_changes(module=_expression(found.module))
         groups: dict[str, list[cst.ImportAlias]] = {}
         for alias in original_node.names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,6 @@ CASES = [
     ("import cassandra.query as q\n", "import geventcql.query as q\n"),
     ("from cassandra import ConsistencyLevel as CL\n", "from geventcql import ConsistencyLevel as CL\n"),
     ("from cassandra import cluster, query\n", "from geventcql import cluster, query\n"),
-    ("from cassandra.policies import *\n", "from geventcql.policies import *\n"),
     ("from cassandra.io.geventreactor import GeventConnection\n", "from geventcql.io.geventreactor import GeventConnection\n"),
     ("if x:\n\tfrom  cassandra.util import Date\n", "if x:\n\tfrom  geventcql.util import Date\n"),
     (
@@ -137,6 +137,7 @@ PROBLEMS = [
     ("import cassandra.cluster\ncassandra = 1\n", None, "1: cassandra.cluster: the name cassandra is bound"),
     ('x = "cassandra.cluster.Session"\n', None, "1: 'cassandra.cluster.Session': a string that may name"),
     ('patch("cassandra.cqlengine.connection.setup")\n', None, "1: cassandra.cqlengine.connection.setup: the object mapper"),
+    ("from cassandra.policies import *\n", "from geventcql.policies import *\n", "1: cassandra.policies.*: what it imports"),
     ("from cassandra.cqlengine import *\n", None, "1: cassandra.cqlengine: the object mapper"),
 ]
 
@@ -233,7 +234,7 @@ def test_files_that_cannot_be_read(application: Path) -> None:
     (application / "broken.py").write_text("import cassandra\ndef (:\n")
     (application / "latin.py").write_bytes(b"import cassandra # \xff\n")
     code, _, err = run("--write", application)
-    assert code == 2 and "broken.py: cannot be read" in err and "latin.py: cannot be read" in err
+    assert code == 2 and "broken.py: cannot be changed" in err and "latin.py: cannot be changed" in err
     assert (application / "app.py").read_text() == "from geventcql.cluster import Cluster\n"
     assert run(application / "nowhere.py")[0] == 2
 
@@ -252,3 +253,27 @@ def test_as_a_command_without_its_packages(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from geventcql.cli.main import main; main()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert result.returncode == 1 and "pip install 'geventcql[cli]'" in result.stderr
+
+
+def test_a_file_is_written_as_a_whole_or_not_at_all(application: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (application / "app.py").chmod(0o640)
+
+    def fail(*args: object) -> None:
+        raise OSError("no space left on device")
+
+    before = (application / "app.py").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", fail)
+        code, _, err = run("--write", application)
+    assert code == 2 and "no space left" in err and (application / "app.py").read_bytes() == before
+    assert not [path for path in application.rglob(".*") if path.is_file()]
+    assert run("--write", application)[0] < 2
+    assert (application / "app.py").read_bytes() != before and (application / "app.py").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_is_nested_too_deeply_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import cassandra\nx = " + "+".join(["1"] * 3000) + "\n")
+    (tmp_path / "b.py").write_text("import cassandra\n")
+    code, _, err = run("--write", tmp_path)
+    assert code == 2 and "a.py: cannot be changed" in err
+    assert (tmp_path / "b.py").read_text() == "import geventcql\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -284,6 +285,23 @@ def test_a_changed_schema(session: Session, nodes: FakeCluster) -> None:
     nodes.on(ddl, SchemaChange("CREATED", "TABLE", "ks", "t"))
     future = session.execute_async(statement(text=ddl))
     assert list(future.result()) == [] and future.is_schema_agreed
+
+
+def test_what_a_server_has_done_is_not_done_elsewhere(nodes: FakeCluster) -> None:
+    """It has answered; that the nodes do not agree on the schema yet is no reason to ask another one."""
+    ddl = "CREATE TABLE IF NOT EXISTS t (k int PRIMARY KEY)"
+    nodes.on(ddl, SchemaChange("CREATED", "TABLE", "ks", "t"))
+    versions = iter([uuid.uuid4() for _ in range(100)])
+    nodes[1].system.local.overrides = {"schema_version": next(versions)}
+    with cluster_of(nodes, execution_profiles=profile(constant(), request_timeout=LONG)) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        future = session.execute_async(statement(text=ddl))
+        eventually(lambda: sum(counts(nodes, ddl)) == 1)
+        gevent.sleep(0.3)
+        assert not future.ready() and sum(counts(nodes, ddl)) == 1
+        for node in nodes:
+            node.system.local.overrides = {}
+        assert list(future.result()) == [] and sum(counts(nodes, ddl)) == 1
 
 
 # -- ends ----------------------------------------------------------------------------------------------------------------

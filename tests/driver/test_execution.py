@@ -195,6 +195,24 @@ def test_a_retry_at_another_consistency(on_three: Session, three: FakeCluster, d
     assert len(stamps) == 1  # drawn once: a retried write is the same write
 
 
+def test_a_retry_at_another_consistency_after_a_lost_connection(on_three: Session, three: FakeCluster) -> None:
+    answers = iter([Close()])
+    three.on(TEXT, lambda request, connection: next(answers, GOOD))
+    made = statement(Decides(RetryPolicy.RETRY_NEXT_HOST, ConsistencyLevel.ONE, times=1))
+    made.consistency_level = ConsistencyLevel.QUORUM
+    on_three.execute(made)
+    assert {request.consistency for request in three.queries} == {ConsistencyLevel.QUORUM, ConsistencyLevel.ONE}
+
+
+def test_the_level_of_a_paxos_read_is_none_of_a_write(on_three: Session, three: FakeCluster) -> None:
+    answers = iter([Error(ErrorCode.READ_TIMEOUT)])
+    three.on(TEXT, lambda request, connection: next(answers, GOOD))
+    made = statement(Decides(RetryPolicy.RETRY, ConsistencyLevel.SERIAL, times=1))
+    made.consistency_level = ConsistencyLevel.QUORUM
+    on_three.execute(made)
+    assert [request.consistency for request in three.queries] == [ConsistencyLevel.QUORUM] * 2
+
+
 @pytest.mark.parametrize("kind", ["prepared", "bound", "simple"])
 def test_policies_and_listeners_get_one_statement_with_its_values(session: Session, node: FakeNode, kind: str) -> None:
     seen: list[Any] = []

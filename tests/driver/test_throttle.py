@@ -17,7 +17,7 @@ from geventcql.policies import ConstantSpeculativeExecutionPolicy, RoundRobinPol
 from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from geventcql.throttle import ThrottledExecution
-from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
+from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, outcome, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, FakeNode, Opcode, Request, Rows, paged
 
@@ -179,6 +179,23 @@ def test_the_end_ends_those_who_wait(slow: Session, end: str) -> None:
             future.result(timeout=1)
     with pytest.raises(ConnectionShutdown, match="has been shut down"):
         slow.execute("SELECT v")
+
+
+def test_the_shutdown_while_a_policy_is_asked_for_a_turn_that_has_come(node: FakeNode) -> None:
+    """It kills the greenlet that asks, not the one that waits for the result."""
+
+    class Slow(RoundRobinPolicy):
+        def make_query_plan(self, working_keyspace: Any = None, query: Any = None) -> Any:
+            gevent.sleep(0 if query is None else 30)
+            return super().make_query_plan(working_keyspace, query)
+
+    cluster = cluster_of(node, load_balancing_policy=Slow(), max_requests_per_second=20)
+    session = cluster.connect()
+    assert session._throttle is not None and session._throttle.admits()  # a turn is not there at once
+    waiting = gevent.spawn(outcome, lambda: session.execute("SELECT v", timeout=None))
+    gevent.sleep(0.2)
+    cluster.shutdown()
+    assert isinstance(waiting.get(timeout=5), ConnectionShutdown)
 
 
 def test_a_session_that_was_dropped_serves_who_waits(node: FakeNode) -> None:

@@ -1,0 +1,38 @@
+"""What the end of a request is told to (layer: driver). Nothing in here switches."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from gevent.event import AsyncResult
+
+from geventcql.errors import ConnectionShutdown
+
+__all__ = ["Fetch", "Sink", "ended_by"]
+
+
+class Sink(Protocol):
+    """What a request's end is told to; neither method may switch."""
+
+    def finish(self, page: Any) -> None: ...
+
+    def fail(self, error: BaseException) -> None: ...
+
+
+class Fetch(AsyncResult):  # type: ignore[misc]
+    """A sink for the driver's own requests: its value is the Page or message."""
+
+    __slots__ = ()
+
+    def finish(self, page: Any) -> None:
+        self.set(page)
+
+    def fail(self, error: BaseException) -> None:
+        self.set_exception(error)
+
+
+def ended_by(error: BaseException, host: Any) -> ConnectionShutdown:
+    """What those get who wait for a request whose greenlet was killed."""
+    ended = ConnectionShutdown(f"the request was given up: {error!r} ended the greenlet that had to go on with it", host)
+    ended.__cause__ = error
+    return ended
