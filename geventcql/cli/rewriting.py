@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import libcst as cst
+import libcst.matchers as m
 from libcst.metadata import (
     ImportAssignment,
     MetadataWrapper,
@@ -24,6 +25,10 @@ from geventcql.cli.mapping import MODULES, Found, find, module_of
 
 __all__ = ["migrated"]
 
+_ASSIGNS_CASSANDRA = m.SimpleStatementLine(
+    [m.ZeroOrMore(), m.Assign([m.ZeroOrMore(), m.AssignTarget(m.Name("cassandra")), m.ZeroOrMore()]), m.ZeroOrMore()]
+)
+_GEVENTCQL: Any = m.MatchIfTrue(lambda name: name is not None and (_dotted(name) or "").split(".")[0] == "geventcql")
 _OURS = re.compile(r"cassandra(?:\.\w+)*")
 _TAKE_PATHS = {
     "__import__", "delattr", "find_spec", "getLogger", "import_module", "importorskip", "multiple", "patch", "resolve_name",
@@ -38,8 +43,22 @@ def migrated(source: bytes) -> tuple[bytes, list[tuple[int, str]]]:
     :raises libcst.ParserSyntaxError: it is no Python
     """
     wrapper = MetadataWrapper(cst.parse_module(source))
-    rewriter = _Rewriter()
+    rewriter = _Rewriter(_rebinds(wrapper.module))
     return wrapper.visit(rewriter).bytes, sorted(set(rewriter.problems))
+
+
+def _rebinds(module: cst.Module) -> bool:
+    """Whether the name cassandra is made to mean something where scopes do not tell it: it has to stay then."""
+    declared = m.findall(module, m.NameItem(m.Name("cassandra")))
+    in_class = m.findall(
+        module, m.ClassDef(body=m.IndentedBlock([m.ZeroOrMore(), _ASSIGNS_CASSANDRA, m.ZeroOrMore()]))
+    )
+    return bool(declared or in_class)
+
+
+def _is_of_geventcql(node: cst.CSTNode) -> bool:
+    """Whether geventcql is imported somewhere below."""
+    return bool(m.findall(node, m.ImportFrom(module=_GEVENTCQL) | m.ImportAlias(name=_GEVENTCQL)))
 
 
 def _dotted(node: cst.BaseExpression) -> str | None:
@@ -76,8 +95,12 @@ def _counterpart(path: str) -> tuple[str, Found]:
 class _Rewriter(cst.CSTTransformer):
     METADATA_DEPENDENCIES = (PositionProvider, QualifiedNameProvider, ScopeProvider)
 
-    def __init__(self) -> None:
+    def __init__(self, keeps_name: bool) -> None:
+        """``keeps_name``: the name cassandra is to go on meaning the package."""
         super().__init__()
+        self._keeps_name = keeps_name
+        self._kept: set[cst.CSTNode] = set()
+        """Imports that stand in for one of geventcql."""
         self.problems: list[tuple[int, str]] = []
         self._replacements: dict[cst.CSTNode, cst.BaseExpression] = {}
         self._strings: dict[cst.CSTNode, bool] = {}
@@ -93,6 +116,19 @@ class _Rewriter(cst.CSTTransformer):
 
     # -- imports ------------------------------------------------------------------------------------------------------
 
+    def visit_Try(self, node: cst.Try) -> None:
+        self._keep_beside_geventcql([node.body, *node.handlers, node.orelse, node.finalbody])
+
+    def visit_If(self, node: cst.If) -> None:
+        self._keep_beside_geventcql([node.body, node.orelse])
+
+    def _keep_beside_geventcql(self, branches: Sequence[cst.CSTNode | None]) -> None:
+        """Where one branch imports geventcql, another one's import of cassandra is meant."""
+        there = [branch for branch in branches if branch is not None]
+        if any(map(_is_of_geventcql, there)):
+            for branch in there:
+                self._kept.update(m.findall(branch, m.Import() | m.ImportFrom()))
+
     def visit_Import(self, node: cst.Import) -> bool:
         return False
 
@@ -100,7 +136,15 @@ class _Rewriter(cst.CSTTransformer):
         return False
 
     def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> cst.Import:
+        if original_node in self._kept:
+            self._keep(original_node, [_dotted(alias.name) for alias in original_node.names])
+            return updated_node
         return updated_node.with_changes(names=[self._imported(alias) for alias in original_node.names])
+
+    def _keep(self, node: cst.CSTNode, modules: Sequence[str | None]) -> None:
+        for module in modules:
+            if module is not None and _is_ours(module):
+                self._report(node, module, "imported where geventcql is not; left as it is")
 
     def _imported(self, alias: cst.ImportAlias) -> cst.ImportAlias:
         path = _dotted(alias.name)
@@ -121,11 +165,16 @@ class _Rewriter(cst.CSTTransformer):
 
     def _is_bound_otherwise(self, node: cst.CSTNode) -> bool:
         scope = self.get_metadata(ScopeProvider, node, None)
+        if self._keeps_name:
+            return True
         return scope is not None and any(not isinstance(a, ImportAssignment) for a in scope["cassandra"])
 
     def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> cst.ImportFrom:
         module = _dotted(original_node.module) if original_node.module is not None else None
         if module is None or original_node.relative or not _is_ours(module):
+            return updated_node
+        if original_node in self._kept:
+            self._keep(original_node, [module])
             return updated_node
         if isinstance(original_node.names, cst.ImportStar):
             found = module_of(module)
@@ -155,10 +204,30 @@ class _Rewriter(cst.CSTTransformer):
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
     ) -> Any:
-        more = [statement for small in original_node.body for statement in self._more.get(small, [])]
+        if len(original_node.body) > 1:
+            return updated_node.with_changes(body=self._with_more(original_node.body, updated_node.body))
+        more = self._more.get(original_node.body[0], [])
         if not more:
             return updated_node
         return cst.FlattenSentinel([updated_node, *(cst.SimpleStatementLine([statement]) for statement in more)])
+
+    def leave_SimpleStatementSuite(
+        self, original_node: cst.SimpleStatementSuite, updated_node: cst.SimpleStatementSuite
+    ) -> cst.SimpleStatementSuite:
+        return updated_node.with_changes(body=self._with_more(original_node.body, updated_node.body))
+
+    def _with_more(
+        self, before: Sequence[cst.BaseSmallStatement], after: Sequence[cst.BaseSmallStatement]
+    ) -> list[cst.BaseSmallStatement]:
+        """The statements of one line, each with the imports that it falls into behind it."""
+        made: list[cst.BaseSmallStatement] = []
+        for original, updated in zip(before, after, strict=True):
+            statements = [updated, *self._more.get(original, [])]
+            if len(statements) > 1:  # the semicolon, if there is one, comes behind the last of them
+                statements[-1] = statements[-1].with_changes(semicolon=updated.semicolon)
+                statements[0] = updated.with_changes(semicolon=cst.MaybeSentinel.DEFAULT)
+            made += statements
+        return made
 
     # -- uses ---------------------------------------------------------------------------------------------------------
 
@@ -185,19 +254,31 @@ class _Rewriter(cst.CSTTransformer):
             chain.append(chain[-1].value)
         self._inner.update(chain)
         module, found = _counterpart(path)
-        if path != written or not _is_ours(written):  # through `as`, or `from`: the import says where it is
-            self._look_through(node, path, found)
-        elif found.module is None:
+        if path != written or not _is_ours(written) or self._is_aliased(chain[-1]):  # the import says where it is
+            self._look_through(node, path, written, found)
+            return
+        if found.reason:
             self._report(node, path, found.reason)
-        else:
+        if found.module is not None:
             start = next(part for part in chain if _dotted(part) == module)
             self._replacements[start] = _expression(found.module)
 
-    def _look_through(self, node: cst.Attribute, path: str, found: Found) -> None:
+    def _is_aliased(self, root: cst.BaseExpression) -> bool:
+        """Whether the name cassandra goes on meaning the package, as in `import cassandra as cassandra`."""
+        scope = self.get_metadata(ScopeProvider, root, None)
+        if self._keeps_name or scope is None or not isinstance(root, cst.Name):
+            return self._keeps_name
+        imports = [getattr(assignment, "node", None) for assignment in scope[root.value]]
+        names = [alias for node in imports if isinstance(node, cst.Import) for alias in node.names]
+        return any(alias.evaluated_alias == root.value for alias in names)
+
+    def _look_through(self, node: cst.Attribute, path: str, written: str, found: Found) -> None:
         module, name = _split(path)
-        if name is None or path.rpartition(".")[0] != module:
+        behind_root = written.count(".")
+        if name is None or path.count(".") - behind_root > module.count("."):
             return  # of a class, say, that the import itself was looked at for
-        if found.module is None:
+        path = f"{module}.{name}"
+        if found.reason:
             self._report(node, path, found.reason)
         elif found.module != module_of(module).module:
             self._report(node, path, f"it is {found.module}.{name} here")
@@ -208,7 +289,8 @@ class _Rewriter(cst.CSTTransformer):
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
         if original_node.value == "cassandra" and original_node not in self._inner:
             bound = self._import_path(original_node)
-            return updated_node.with_changes(value="geventcql") if bound == "cassandra" else updated_node
+            is_ours = bound == "cassandra" and not self._is_aliased(original_node)
+            return updated_node.with_changes(value="geventcql") if is_ours else updated_node
         return self._replacements.get(original_node, updated_node)
 
     # -- strings ------------------------------------------------------------------------------------------------------

@@ -100,7 +100,59 @@ def test_left_alone(source: str) -> None:
     assert rewritten(source) == (source, [])
 
 
+LINES = [
+    (
+        "try: from cassandra.cluster import Cluster, SimpleStatement\nexcept ImportError: pass\n",
+        "try: from geventcql.cluster import Cluster; from geventcql.query import SimpleStatement\nexcept ImportError: pass\n",
+    ),
+    (
+        "from cassandra.cluster import Cluster, SimpleStatement; s = SimpleStatement('')\n",
+        "from geventcql.cluster import Cluster; from geventcql.query import SimpleStatement; s = SimpleStatement('')\n",
+    ),
+    ("import cassandra as cassandra\ncassandra.cluster\n", "import geventcql as cassandra\ncassandra.cluster\n"),
+    (
+        "def f():\n    global cassandra\n    import cassandra\ndef g():\n    return cassandra.cluster\n",
+        "def f():\n    global cassandra\n    import geventcql as cassandra\ndef g():\n    return cassandra.cluster\n",
+    ),
+    (
+        "import cassandra\nclass A:\n    cassandra = cassandra\n",
+        "import geventcql as cassandra\nclass A:\n    cassandra = cassandra\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), LINES, ids=range(len(LINES)))
+def test_nothing_is_lost_or_unbound(before: str, after: str) -> None:
+    made, problems = rewritten(before)
+    assert made == after and problems == []
+    assert rewritten(made)[0] == made
+    compile(made, "made", "exec")
+
+
+FALLBACKS = [
+    "try:\n    from geventcql.cluster import Cluster\nexcept ImportError:\n    from cassandra.cluster import Cluster\n",
+    "if OLD:\n    from cassandra.cluster import Cluster\nelse:\n    from geventcql.cluster import Cluster\n",
+    "if OLD:\n    import cassandra.cluster as c\nelse:\n    import geventcql.cluster as c\n",
+]
+
+
+@pytest.mark.parametrize("source", FALLBACKS)
+def test_what_stands_in_for_geventcql_stays(source: str) -> None:
+    made, [(_, text)] = rewritten(source)
+    assert made == source and "imported where geventcql is not" in text
+
+
 PROBLEMS = [
+    (
+        "import cassandra.cluster as c\nc.ConsistencyLevel.ONE\n",
+        "import geventcql.cluster as c\nc.ConsistencyLevel.ONE\n",
+        "2: cassandra.cluster.ConsistencyLevel: it is geventcql.ConsistencyLevel here",
+    ),
+    (
+        "import cassandra.cluster as c\nc.GraphExecutionProfile()\n",
+        "import geventcql.cluster as c\nc.GraphExecutionProfile()\n",
+        "2: cassandra.cluster.GraphExecutionProfile: refused when it is used",
+    ),
     ("from cassandra.cqlengine import models\n", None, "1: cassandra.cqlengine.models: the object mapper"),
     ("import cassandra.cqlengine.models\n", None, "1: cassandra.cqlengine.models: the object mapper"),
     ("from cassandra.io.libevreactor import LibevConnection\n", None, "1: cassandra.io.libevreactor.LibevConnection: there"),
