@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ class Execution(Request):
     """What its deadline finds missing."""
     _forgiven: frozenset[Any] = frozenset()
     """Hosts that answered with an error before all of them had a pause."""
+    _passed: tuple[Any, ...] = ()
+    """Hosts of the plan that had no room, or were silent, when it came to them: they are left when the others have failed."""
     race: Any = None
     """The :class:`~geventcql.attempts.Race` of a request that may have several attempts in flight at once."""
     asked: list[Any] | None = None
@@ -84,14 +87,16 @@ class Execution(Request):
         plan = getattr(self, "_plan", None)
         if plan is None:
             plan = self._plan = self.session._router.plan(self)
-        full = []
+        full: list[HostPool] = []
         silent = []
         answered = self._answered()
-        for host in plan:
+        looked_at = set()
+        for host in chain(plan, (host for host in self._passed if host not in self.errors)):
             if self._over():  # while the policy let others run
                 return
-            if host in answered:
+            if host in answered or host in looked_at:
                 continue
+            looked_at.add(host)
             pool = self.session._router.pool_of(host, self.resolved)
             if pool is None or not (pool.connections or pool.opening):
                 error = pool.last_error if pool is not None else None
@@ -100,10 +105,12 @@ class Execution(Request):
             connection = pool.pick()
             if connection is not None and connection.suspect:
                 silent.append((connection, host))
-                continue
-            if connection is not None and self.send_on(connection, host):
+            elif connection is not None and self.send_on(connection, host):
                 return
-            full.append(pool)
+            else:
+                full.append(pool)
+            if host not in self._passed:
+                self._passed = (*self._passed, host)
         if self._over():
             return
         if full:

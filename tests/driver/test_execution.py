@@ -569,3 +569,59 @@ def test_an_error_keeps_nothing_open(session: Session, node: FakeNode) -> None:
         with pytest.raises(InvalidRequest):
             session.execute(TEXT)
     eventually(lambda: settled(session) and not len(session.cluster._greenlets))
+
+
+# -- hosts that the plan passed by ---------------------------------------------------------------------------------------
+
+
+class InOrder(RoundRobinPolicy):
+    """The hosts always in the same order."""
+
+    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Any:
+        yield from sorted(super().make_query_plan(working_keyspace, query))
+
+
+@pytest.fixture
+def in_order() -> Iterator[tuple[FakeCluster, Session]]:
+    """Three nodes in a fixed order, with room for two requests each; they are full as long as SELECT full is answered."""
+    with FakeCluster(3) as nodes:
+        nodes.on("SELECT full", GOOD.after(0.3))
+        nodes.on(TEXT, GOOD)
+        with cluster_of(nodes, max_requests_in_flight=2, load_balancing_policy=InOrder()) as cluster:
+            yield nodes, cluster.connect(wait_for_all_pools=True)
+
+
+def fill(session: Session, node: FakeNode) -> list[Any]:
+    host = session.cluster.metadata.get_host(node.host)
+    return [session.execute_async("SELECT full", host=host) for _ in range(2)]
+
+
+def test_a_host_that_was_full_is_asked_when_the_others_refuse(in_order: tuple[FakeCluster, Session]) -> None:
+    nodes, session = in_order
+    for refusing in (nodes[0], nodes[2]):
+        refusing.on(TEXT, Error(ErrorCode.OVERLOADED))
+    filling = fill(session, nodes[1])
+    assert session.execute(SimpleStatement(TEXT, is_idempotent=True)).one().v == 1
+    assert [node.count(TEXT) for node in nodes] == [1, 1, 1]
+    assert all(future.result() for future in filling)
+
+
+def test_a_host_that_was_full_is_asked_when_the_others_are_lost(in_order: tuple[FakeCluster, Session]) -> None:
+    nodes, session = in_order
+    nodes[1].on(TEXT, GOOD.after(5))
+    filling = [*fill(session, nodes[0]), *fill(session, nodes[2])]
+    future = session.execute_async(SimpleStatement(TEXT, is_idempotent=True))
+    nodes[1].wait_for(lambda node: node.count(TEXT))
+    nodes[1].stop()
+    assert future.result().one().v == 1
+    assert all(full.result() for full in filling)
+
+
+def test_a_host_that_was_silent_is_asked_when_the_others_refuse(in_order: tuple[FakeCluster, Session]) -> None:
+    nodes, session = in_order
+    for refusing in (nodes[1], nodes[2]):
+        refusing.on(TEXT, Error(ErrorCode.OVERLOADED))
+    for connection in pooled(session):
+        connection.suspect = connection.endpoint.address == nodes[0].host
+    assert session.execute(SimpleStatement(TEXT, is_idempotent=True)).one().v == 1
+    assert [node.count(TEXT) for node in nodes] == [1, 1, 1]
