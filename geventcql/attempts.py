@@ -3,7 +3,7 @@
 Only idempotent requests whose profile asks for one of them come here; others have a single attempt at any time, which is the
 Execution itself. Here the Execution that the future knows sends nothing: it is the head of a Race, whose Attempts are
 Executions of their own. The first result ends the request and whatever else is under way for it; an error ends it only when no
-other attempt is left.
+other attempt is left, or when every host would say the same.
 
 Attempts end in readers, in the hub and in their cold paths, as Executions do; nothing of that may switch. A timer of the
 scheduler says when another host is to be asked; policies are asked in a greenlet of the driver's.
@@ -19,7 +19,7 @@ from typing import Any
 import gevent
 
 from geventcql.cython.wire import Frame
-from geventcql.errors import NoHostAvailable, OperationTimedOut
+from geventcql.errors import NoHostAvailable, OperationTimedOut, RequestValidationException, SyntaxException
 from geventcql.execution import MAX_ATTEMPTS, Execution
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
@@ -30,6 +30,9 @@ from geventcql.protocol.constants import Opcode
 __all__ = ["watch"]
 
 log = logging.getLogger(__name__)
+
+REFUSALS = (RequestValidationException, SyntaxException)
+"""What every host would say."""
 
 
 def watch(head: Execution) -> None:
@@ -189,12 +192,15 @@ class Race:
         attempt.stop_timer()
         head = self.head
         late = isinstance(error, OperationTimedOut) and monotonic() >= head.deadline
+        refused = isinstance(error, REFUSALS)
         if late:
             error = OperationTimedOut({**self._unanswered(), **(getattr(error, "errors", None) or {})}, head.host)
-        if late or self._error is None or isinstance(self._error, NoHostAvailable):
+        elif attempt.host is not None:  # whatever becomes of the others, this is not to be lost
+            head.errors.setdefault(attempt.host, error)
+        if late or refused or self._error is None or isinstance(self._error, NoHostAvailable):
             self._error = error
         self._stop_timer()  # the retry policy has given up: no other host is to be asked as well
-        if late or not self.running or head.session.is_shutdown:
+        if late or refused or not self.running or head.session.is_shutdown:
             self.stop()
             head._fail(self._error)
 
