@@ -35,6 +35,7 @@ from geventcql.errors import (
 from geventcql.events import Events
 from geventcql.host import DefaultEndPoint, EndPoint, Host
 from geventcql.metadata import KeyspaceMetadata
+from geventcql.metadata.keyspaces import KEYSPACES
 from geventcql.net.connection import Connection
 from geventcql.net.opening import open_negotiated
 from geventcql.net.transport import resolve
@@ -55,7 +56,6 @@ log = logging.getLogger(__name__)
 LOCAL = "SELECT * FROM system.local WHERE key='local'"
 PEERS_V2 = "SELECT * FROM system.peers_v2"
 PEERS = "SELECT * FROM system.peers"
-KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
 
 Row = dict[str, Any]
 CONFIRM_AFTER = 5.0

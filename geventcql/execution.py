@@ -31,7 +31,7 @@ from geventcql.net.scheduler import Timer
 from geventcql.protocol import responses
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.retrying import Verdict, judge
-from geventcql.sinks import Fetch, ended_by
+from geventcql.sinks import Fetch, as_outcome
 
 if TYPE_CHECKING:
     from geventcql.net.pool import HostPool
@@ -287,8 +287,7 @@ class Execution(Request):
     def _fail(self, error: BaseException) -> None:
         if self.done:
             return
-        if not isinstance(error, (Exception, gevent.Timeout)):  # a kill is of one greenlet only
-            error = ended_by(error, self.host)
+        error = as_outcome(error, self.host)
         self.done = True
         sink, self.sink = self.sink, None
         try:

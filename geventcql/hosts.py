@@ -255,15 +255,11 @@ class HostRegistry:
 
     def is_connected(self, host: Host) -> bool:
         """Whether a pool has a connection to the host."""
-        supervisor = self._supervisors.get(host)
-        return supervisor is not None and supervisor.is_connected
+        return any(pool.open_connections for pool in self.pools_of(host))
 
     def is_responsive(self, host: Host) -> bool:
         """Whether a pool has a connection to the host that has not fallen silent."""
-        supervisor = self._supervisors.get(host)
-        return supervisor is not None and any(
-            not connection.suspect for pool in supervisor.pools for connection in pool.connections
-        )
+        return any(not connection.suspect for pool in self.pools_of(host) for connection in pool.connections)
 
     def is_far(self, host: Host) -> bool:
         """Whether policies would not use the host before others; they may switch."""

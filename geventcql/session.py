@@ -40,7 +40,7 @@ from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.routing import Router
 from geventcql.settings import SessionSettings
-from geventcql.sinks import Fetch, ended_by
+from geventcql.sinks import Fetch, as_outcome
 from geventcql.unsupported import NO_GRAPH
 from geventcql.waiting import Waker, park, thread_id
 
@@ -348,8 +348,7 @@ class Session(SessionSettings):
             for fn, args, kwargs in list(self._init_listeners):
                 fn(future, *args, **kwargs)
         except BaseException as error:
-            known = isinstance(error, (Exception, gevent.Timeout))
-            future.fail(error if known else ended_by(error, None))  # others may have got hold of it
+            future.fail(as_outcome(error, None))  # others may have got hold of it
             raise
 
     def remove_request_init_listener(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

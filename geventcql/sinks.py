@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import gevent
 from gevent.event import AsyncResult
 
 from geventcql.errors import ConnectionShutdown
 
-__all__ = ["Fetch", "Sink", "ended_by"]
+__all__ = ["Fetch", "Sink", "as_outcome"]
 
 
 class Sink(Protocol):
@@ -31,8 +32,14 @@ class Fetch(AsyncResult):  # type: ignore[misc]
         self.set_exception(error)
 
 
-def ended_by(error: BaseException, host: Any) -> ConnectionShutdown:
-    """What those get who wait for a request whose greenlet was killed."""
+def as_outcome(error: BaseException, host: Any) -> BaseException:
+    """``error`` as those get it who wait for a request. The kill of the greenlet that had to go on with it is no error of
+    theirs: raised in them, it would end them, too.
+
+    :param host: that was being asked
+    """
+    if isinstance(error, (Exception, gevent.Timeout)):
+        return error
     ended = ConnectionShutdown(f"the request was given up: {error!r} ended the greenlet that had to go on with it", host)
     ended.__cause__ = error
     return ended

@@ -211,7 +211,7 @@ class HostSupervisor:
     @property
     def is_connected(self) -> bool:
         """Whether any connection to the host is open."""
-        return any(kept.pool.open_connections for kept in self._kept.values())
+        return any(pool.open_connections for pool in self.pools)
 
     def doubt(self, connection: Connection) -> None:
         """Whom both the server calls down and we have heard nothing from is down; in the hub, too."""

@@ -19,7 +19,7 @@ from geventcql.policies import (
     HostDistance,
     RoundRobinPolicy,
 )
-from tests.driver.hostlife import AT_ONCE, Told, addresses, answers, connected, reachable, settle
+from tests.driver.hostlife import AT_ONCE, Told, addresses, answers, connected, other_node, reachable, settle
 from tests.driver.support import BY_KEY, cluster_of, eventually, serve_keys
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
@@ -58,7 +58,7 @@ def test_a_node_joins_and_cannot_be_reached() -> None:
 
 def test_a_node_is_removed() -> None:
     with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
-        gone = next(node for node in nodes if node.host != cluster.get_control_connection_host().address)
+        gone = other_node(cluster, nodes)
         nodes.remove(gone)
         nodes.push(topology_change("REMOVED_NODE", gone.host, nodes.port))
         settle(lambda: addresses(cluster) == set(nodes.addresses))
@@ -134,7 +134,7 @@ def test_another_node_at_the_same_address() -> None:
     """A node is replaced by one that has its address and another id."""
     with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
         before = {host.address: host for host in cluster.metadata.all_hosts()}
-        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node = other_node(cluster, nodes)
         node.stop()
         node.system.local.host_id = uuid.uuid4()
         node.start()
@@ -231,7 +231,7 @@ def test_a_silent_node_that_is_said_to_be_down_is_down(monkeypatch: pytest.Monke
     monkeypatch.setattr("geventcql.net.heartbeat.SUSPECT_AFTER", 0.1)
     monkeypatch.setattr("geventcql.net.heartbeat.TICK", 0.05)
     with FakeCluster(3) as nodes, connected(nodes, connect_timeout=0.2) as (cluster, session, told):
-        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node = other_node(cluster, nodes)
         node.mute = True
         nodes.push(status_change("DOWN", node.host, nodes.port))
         settle(lambda: told.news == [("down", node.host)])
@@ -260,7 +260,7 @@ def test_events_in_any_order_leave_what_is_true() -> None:
 def test_events_about_a_node_that_goes_and_comes_tell_each_change_once() -> None:
     rng = random.Random(4)
     with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
-        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node = other_node(cluster, nodes)
         for _ in range(4):
             node.stop()
             settle(lambda: told.news == [("down", node.host)])
@@ -277,7 +277,7 @@ def test_events_about_a_node_that_goes_and_comes_tell_each_change_once() -> None
 def test_word_that_a_node_is_up_shortens_the_wait() -> None:
     late = ConstantReconnectionPolicy(60)
     with FakeCluster(2) as nodes, connected(nodes, reconnection_policy=late) as (cluster, _session, told):
-        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node = other_node(cluster, nodes)
         node.stop()
         settle(lambda: told.news == [("down", node.host)])
         node.start()
@@ -405,7 +405,7 @@ def test_a_listener_that_waits_and_executes_delays_no_reconnection() -> None:
 
         slow = Waits()
         cluster.register_listener(slow)
-        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node = other_node(cluster, nodes)
         for _ in range(2):
             node.stop()
             eventually(lambda: not cluster.metadata.get_host(node.host).is_up)
@@ -429,7 +429,7 @@ def test_a_conviction_policy_that_never_convicts() -> None:
             pass
 
     with FakeCluster(2) as nodes, connected(nodes, conviction_policy_factory=Lenient) as (cluster, session, told):
-        node = next(n for n in nodes if n.host != cluster.get_control_connection_host().address)
+        node = other_node(cluster, nodes)
         node.stop()
         host = cluster.metadata.get_host(node.host)
         eventually(lambda: host.conviction_policy.failures > 2)
