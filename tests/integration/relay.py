@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -17,6 +18,12 @@ from tests.support.wire import Decoder, Envelope, Opcode, Reader
 
 CHUNK = 1 << 16
 _NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def shut(sock: Any) -> None:
+    """End both directions of a connection, if the other end has not been first."""
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 class Link:
@@ -40,8 +47,8 @@ class Link:
             self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self._client.close()
         else:
-            self._shut(self._client)
-        self._shut(self._server)
+            shut(self._client)
+        shut(self._server)
 
     def read(self, data: bytes) -> None:
         """Read along what the driver sends."""
@@ -57,13 +64,6 @@ class Link:
             self.prepared[Reader(envelope.body).long_string()] += 1
         elif envelope.opcode == Opcode.REGISTER or b"FROM system.local" in envelope.body:
             self.is_control = True
-
-    @staticmethod
-    def _shut(sock: Any) -> None:
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # the other end was first
 
 
 class Relay:
@@ -140,9 +140,10 @@ class Relay:
                 if link is not None:
                     link.read(data)
                 sink.sendall(data)
-            sink.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # the other end has gone
+            return  # one end has gone
+        finally:
+            shut(sink)  # the other end is told, whichever way the first one went
 
 
 class Relays(AddressTranslator):
