@@ -150,6 +150,9 @@ class Admission:
         if execution.done:
             self._ended -= 1
             return True
+        if execution.deadline <= monotonic():  # the timer is late
+            execution.expire()
+            return True
         try:
             if any(execution.try_pool(pool) for pool in pools):  # not on a silent connection: not sent is a better end
                 execution.waiting = 0

@@ -108,6 +108,9 @@ class Attempt(Execution):
             self.timer.cancel()
             self.timer = None
 
+    def _made(self) -> int:
+        return max(super()._made(), len(self._of.asked) - sum(each.prepared_again.total() for each in self._of.running))
+
     def _answered(self) -> set[Any]:
         return super()._answered() | {other.host for other in self._of.running if other is not self}
 
@@ -261,7 +264,7 @@ class Race:
     def _speculate(self) -> None:
         if self._send_elsewhere():
             count(self.head.session.cluster, "speculative_executions", self.head.host)
-            self._schedule()
+        self._schedule()  # where nobody could be asked now, somebody may have room by then
 
     def _replace(self, slow: Attempt) -> None:
         """Give up an attempt that takes too long, if another can be made in its place."""

@@ -17,6 +17,7 @@ from gevent.pool import Group
 
 from geventcql.admission import Admission, admit
 from geventcql.clusterhosts import ClusterHosts
+from geventcql.coldpath import Decisions, leave
 from geventcql.control import ControlConnection
 from geventcql.decoders import DecoderCache
 from geventcql.errors import (
@@ -27,7 +28,6 @@ from geventcql.errors import (
     UserTypeDoesNotExist,
     WrongHubError,
 )
-from geventcql.execution import leave
 from geventcql.familiar import FamiliarConnections
 from geventcql.host import EndPoint, Host
 from geventcql.hosts import HostRegistry
@@ -191,6 +191,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         self._preparer.cache = PreparedCache(self.prepared_cache_size if self.schema_event_refresh_window >= 0 else 0)
         self._scheduler = Scheduler.for_hub()
         self._greenlets = Group()
+        self._decisions = Decisions(self._scheduler, self._greenlets.spawn)
         self._registry = HostRegistry(self)
         self._control = ControlConnection(self, self.control_connection_timeout)
         self._heartbeat = Heartbeat(
@@ -380,7 +381,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         """Whether anything is under way for an application."""
         current = gevent.getcurrent()
         return (
-            bool(self._waiting)
+            bool(self._waiting or self._decisions)
             or any(session._throttle for session in list(self.sessions))
             or any(connection.in_flight for connection in self._registry.connections())
             or any(greenlet is not current for greenlet in self._greenlets)
@@ -403,6 +404,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         for greenlet in list(self._greenlets):
             if greenlet is not current:
                 greenlet.kill(block=False)
+        self._decisions.end()
         self._thread = None
 
     def __enter__(self) -> Cluster:

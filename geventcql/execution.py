@@ -7,16 +7,16 @@ lost connection, a re-prepare) goes to a spawned greenlet that owns the rest of 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent.event import Event
 
-from geventcql.cython.wire import Frame, Page, Request
+from geventcql.cython.wire import Frame, Page
 from geventcql.errors import (
     ConnectionException,
     ConnectionShutdown,
@@ -30,13 +30,14 @@ from geventcql.net.connection import Connection
 from geventcql.net.scheduler import Timer
 from geventcql.protocol import responses
 from geventcql.protocol.constants import ConsistencyLevel
+from geventcql.requeststate import RequestState
 from geventcql.retrying import Verdict, judge
-from geventcql.sinks import Fetch, as_outcome
+from geventcql.sinks import Fetch, as_outcome, told
 
 if TYPE_CHECKING:
     from geventcql.net.pool import HostPool
 
-__all__ = ["Execution", "leave"]
+__all__ = ["Execution"]
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +45,10 @@ MAX_ATTEMPTS = 32
 NEVER = float("inf")
 
 
-class Execution(Request):
+class Execution(RequestState):
     """One request under way; a target of :class:`~geventcql.net.connection.Connection`. The hot half is compiled."""
 
-    _errors: dict[Any, BaseException]
-    _prepared_again: Counter[bytes]
-    _trace_ids: list[Any]
-    _earlier: list[Any]
     _plan: Iterator[Any]
-    _statement: Any
     schema_agreed = True
     """Whether all nodes have the schema that the statement made."""
     waiting = 0
@@ -65,10 +61,10 @@ class Execution(Request):
     """Hosts that answered with an error before all of them had a pause."""
     _passed: tuple[Any, ...] = ()
     """Hosts of the plan that had no room, or were silent, when it came to them: they are left when the others have failed."""
+    _pausing: Event | None = None
+    """Ends the pause before the next attempt."""
     race: Any = None
     """The :class:`~geventcql.attempts.Race` of a request that may have several attempts in flight at once."""
-    asked: list[Any] | None = None
-    """The hosts that those attempts were sent to, in order."""
     _limit: Timer | None = None
     """Ends the cold path at the deadline: no connection knows of the request meanwhile."""
 
@@ -81,8 +77,8 @@ class Execution(Request):
     def try_plan(self) -> None:
         if self._over():
             return
-        if self.attempts >= MAX_ATTEMPTS and self.attempts - self.prepared_again.total() >= MAX_ATTEMPTS:
-            self._fail(NoHostAvailable(f"gave up after {self.attempts} attempts", self.errors))
+        if self._made() >= MAX_ATTEMPTS:
+            self._fail(NoHostAvailable(f"gave up after {self._made()} attempts", self.errors))
             return
         plan = getattr(self, "_plan", None)
         if plan is None:
@@ -118,6 +114,10 @@ class Execution(Request):
             return
         if not any(self.send_on(connection, host) for connection, host in silent):  # better than no host at all
             self._fail(self._no_host())
+
+    def _made(self) -> int:
+        """The attempts made so far; what a host refused only because it had to be told the statement again is none."""
+        return self.attempts - (self.prepared_again.total() if self.attempts >= MAX_ATTEMPTS else 0)
 
     def _answered(self) -> set[Any]:
         """The hosts that have answered with an error, and are not asked again."""
@@ -156,57 +156,8 @@ class Execution(Request):
                     self.errors[pool.host] = pool.last_error
         if not self.errors:
             return NoHostAvailable("the load-balancing policy gave no host to ask", {})
-        told = "; ".join(f"{host}: {error}" for host, error in self.errors.items())
-        return NoHostAvailable(f"no host could execute the request: {told}", self.errors)
-
-    # What few requests need is made when it is needed.
-
-    @property
-    def errors(self) -> dict[Any, BaseException]:
-        """What attempts before the current one ended with, by host."""
-        if not hasattr(self, "_errors"):
-            self._errors = {}
-        return self._errors
-
-    @property
-    def statement(self) -> Any:
-        """The statement as policies and listeners get it, a prepared one with its values: one object for all attempts."""
-        if not hasattr(self, "_statement"):
-            self._statement = self.resolved.policy_statement(self.values)
-        return self._statement
-
-    @property
-    def prepared_again(self) -> Counter[bytes]:
-        """How often each statement of it was prepared again, by id: a batch has many, and no policy is to hear of it."""
-        if not hasattr(self, "_prepared_again"):
-            self._prepared_again = Counter()
-        return self._prepared_again
-
-    @property
-    def trace_ids(self) -> list[Any]:
-        """The ids of the server's traces of this request and of the pages before it."""
-        if not hasattr(self, "_trace_ids"):
-            self._trace_ids = []
-        return self._trace_ids
-
-    @property
-    def attempted_hosts(self) -> list[Any]:
-        """The hosts the request was sent to, in order."""
-        if self.asked is not None:
-            return list(self.asked)
-        earlier = getattr(self, "_earlier", [])
-        return [*earlier, self.host] if self.attempts else []
-
-    def asked_before(self, host: Any) -> None:
-        if not hasattr(self, "_earlier"):
-            self._earlier = []
-        self._earlier.append(host)
-
-    @property
-    def encoded_size(self) -> int:
-        """The length of the request's body, bytes."""
-        template = self.resolved.template
-        return len(template.prefix) + len(self.values) + len(template.suffix) + (8 if template.timestamp_at >= 0 else 0)
+        outcomes = "; ".join(f"{host}: {told(error, str)}" for host, error in self.errors.items())
+        return NoHostAvailable(f"no host could execute the request: {outcomes}", self.errors)
 
     # -- a target of connections: reader and hub, nothing switches --------------------------------------------------------
 
@@ -236,16 +187,15 @@ class Execution(Request):
         else:
             self._decide(self._handle_loss, cause)
 
-    def on_suspect(self, connection: Connection, others: list[HostPool]) -> None:
+    def on_suspect(self, connection: Connection, others: Mapping[str | None, list[Any]]) -> None:
         """The host has fallen silent: what may be sent twice goes to one of the others at once; in the hub.
 
-        :param others: pools that have a usable connection
+        :param others: by the keyspace of a pool, the hosts that have a usable connection
         """
         if self.only_host is not None or not self.resolved.is_idempotent:
             return
-        keyspace = self.resolved.pool_keyspace
         asked = {self.host, *self.errors} | self._answered()
-        is_other = any(pool.keyspace == keyspace and pool.host not in asked for pool in others)
+        is_other = any(host not in asked for host in others.get(self.resolved.pool_keyspace, ()))
         if is_other and connection.orphan(self.stream, self):
             self._decide(self._move_on)
 
@@ -253,9 +203,10 @@ class Execution(Request):
         """The deadline has passed: in flight, waiting for room, or while a decision was made."""
         if self.done:
             return
-        errors: dict[Any, Any] = {str(h): repr(e) for h, e in self.errors.items()}
+        errors: dict[Any, Any] = {str(h): told(e) for h, e in self.errors.items()}
         if self.waiting:
-            errors["(not sent)"] = f"waited {self.timeout} s for {self.queue.waits_for}; the request was not sent"
+            again = " again" if self.attempts else ""
+            errors["(not sent)"] = f"waited {self.timeout} s for {self.queue.waits_for}; the request was not sent{again}"
         elif self.host is None:
             errors["(not sent)"] = f"no host was chosen within {self.timeout} s; the request was not sent"
         else:
@@ -270,6 +221,8 @@ class Execution(Request):
         self._fail(ConnectionShutdown("the request was cancelled: the greenlet that waited for it is gone"))
         if self.waiting:
             self.queue.cancelled()
+        if self._pausing is not None:
+            self._pausing.set()
 
     def _orphan(self) -> None:
         if self.race is not None:
@@ -318,26 +271,32 @@ class Execution(Request):
         self.stage = "no decision about another attempt"
         if self.deadline < NEVER:
             self._limit = self.session.cluster._scheduler.call_at(self.deadline, self.expire)
-        self.session._spawn(self._run, work, *args).rawlink(self._decided)
+        self.session.cluster._decisions.add(self, work, args)
 
-    def _run(self, work: Callable[..., None], *args: Any) -> None:
+    def decide(self, work: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """What that greenlet runs."""
         try:
             work(*args)
         except (Exception, gevent.Timeout) as error:  # policies may raise either
             self._fail(error)
         finally:
-            self._leave_cold_path()
+            self.leave_cold_path()
 
-    def _leave_cold_path(self) -> None:
+    def leave_cold_path(self) -> None:
         """It has ended, or waits again for what has a deadline of its own."""
         self.stage = Execution.stage
         if self._limit is not None:
             self._limit.cancel()
 
-    def _decided(self, greenlet: Any) -> None:
+    def decided(self, greenlet: Any) -> None:
+        """That greenlet has ended."""
         if greenlet.value is not None or not greenlet.successful():  # killed, perhaps before it began
-            self._leave_cold_path()
-            self._fail(ConnectionShutdown("the driver was shut down while the request was being tried again", self.host))
+            self.given_up()
+
+    def given_up(self) -> None:
+        """There will be no decision."""
+        self.leave_cold_path()
+        self._fail(ConnectionShutdown("the driver was shut down while the request was being tried again", self.host))
 
     def _handle(self, frame: Frame, connection: Connection) -> None:
         message = responses.decode(
@@ -423,6 +382,8 @@ class Execution(Request):
             self._finish(Page.void())
         elif pause <= 0 or self._pause(pause, lost):
             self._go_to(consistency)
+            if verdict is Verdict.NEXT_HOST and not hasattr(self, "_plan"):
+                self._plan = _ending_with(self.host, self.session._router.plan(self))
             self.try_plan()
 
     def _go_to(self, consistency: int | None) -> None:
@@ -441,7 +402,8 @@ class Execution(Request):
             self._fail(error)
             return False
         self.stage = f"no other attempt, since the retry policy wanted a pause of {seconds:.3f} s,"
-        gevent.sleep(seconds)
+        self._pausing = Event()
+        self._pausing.wait(seconds)
         if self._over():
             return False
         router = self.session._router
@@ -480,14 +442,18 @@ class Execution(Request):
         return following
 
 
-def leave(connection: Connection, pools: Iterable[HostPool]) -> None:
-    """A connection has fallen silent: its requests go elsewhere if they may; in the hub."""
-    others = [pool for pool in pools if (best := pool.pick()) is not None and not best.suspect]
-    for target in connection.table.waiting():
-        if isinstance(target, Execution):
-            target.on_suspect(connection, others)
-
-
 def _application_error(error: ErrorMessage) -> Exception:
     """The exception that an application sees for a server's error."""
     return error.to_exception()
+
+
+def _ending_with(host: Any, plan: Iterable[Any]) -> Iterator[Any]:
+    """The hosts of ``plan``, ``host`` behind the others if it is one of them."""
+    is_in_it = False
+    for each in plan:
+        if each == host:
+            is_in_it = True
+        else:
+            yield each
+    if is_in_it:
+        yield host

@@ -22,6 +22,8 @@ from geventcql.errors import (
 from geventcql.policies import RetryPolicy
 from geventcql.policies.retry import Decision
 from geventcql.protocol.constants import WriteType
+from geventcql.query import BatchStatement, BatchType, BoundStatement
+from geventcql.statement import leading_words
 
 if TYPE_CHECKING:
     from geventcql.resolve import Resolved
@@ -48,7 +50,7 @@ class Judgement(NamedTuple):
     """Seconds before the next attempt."""
 
 
-# Such an answer leaves open whether a write was applied; the others say that nothing was.
+# Such an answer leaves open whether a write was applied; the others say that nothing was, but for batches.
 AMBIGUOUS = (ServerError, TruncateError, ConnectionException)
 NODE_ERRORS = (OverloadedErrorMessage, IsBootstrappingErrorMessage, ServerError, TruncateError)
 
@@ -65,15 +67,33 @@ def judge(error: Exception, resolved: Resolved, statement: Any, retries: int) ->
     """
     decision, consistency, *pause = _ask(error, resolved, statement, retries)
     verdict = Verdict(decision)
-    if verdict in (Verdict.SAME_HOST, Verdict.NEXT_HOST) and not resolved.is_idempotent and _may_have_applied(error):
+    again = verdict in (Verdict.SAME_HOST, Verdict.NEXT_HOST)
+    if again and not resolved.is_idempotent and _may_have_applied(error, statement):
         return Judgement(Verdict.RETHROW)
     return Judgement(verdict, consistency, (pause[0] or 0.0) if pause else 0.0)
 
 
-def _may_have_applied(error: Exception) -> bool:
+def _may_have_applied(error: Exception, statement: Any) -> bool:
     if isinstance(error, WriteTimeoutErrorMessage):
         return bool(error.info["write_type"] != WriteType.BATCH_LOG)
-    return isinstance(error, AMBIGUOUS)
+    if isinstance(error, AMBIGUOUS):
+        return True
+    # StorageProxy sends a batch partition by partition: it may have sent some when it finds that it lacks replicas for the
+    # next one, or cannot keep more hints. Of a logged batch it looks at all replicas first; its log may be written by then.
+    if isinstance(error, OverloadedErrorMessage):
+        return _batch_type(statement) is not None
+    return isinstance(error, UnavailableErrorMessage) and _batch_type(statement) in (BatchType.UNLOGGED, BatchType.COUNTER)
+
+
+def _batch_type(statement: Any) -> BatchType | None:
+    if isinstance(statement, BatchStatement):
+        return statement.batch_type
+    if isinstance(statement, BoundStatement):
+        statement = statement.prepared_statement
+    begin, kind, *_ = (*leading_words(getattr(statement, "query_string", ""), 2), "", "")
+    if begin != "begin":
+        return None
+    return BatchType[kind.upper()] if kind in ("unlogged", "counter") else BatchType.LOGGED
 
 
 def _ask(error: Exception, resolved: Resolved, statement: Any, retries: int) -> Decision:

@@ -182,7 +182,10 @@ class Session(SessionSettings):
         future = ResponseFuture()
         future._execution = execution
         if self._init_listeners:
+            execution.sink = future
             self._tell_init_listeners(future)
+            if execution._over():  # its time, or the Session, while they ran
+                return future
         execution.start(future)
         return future
 

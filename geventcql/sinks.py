@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import gevent
@@ -9,7 +10,7 @@ from gevent.event import AsyncResult
 
 from geventcql.errors import ConnectionShutdown
 
-__all__ = ["Fetch", "Sink", "as_outcome"]
+__all__ = ["Fetch", "Sink", "as_outcome", "told"]
 
 
 class Sink(Protocol):
@@ -43,3 +44,11 @@ def as_outcome(error: BaseException, host: Any) -> BaseException:
     ended = ConnectionShutdown(f"the request was given up: {error!r} ended the greenlet that had to go on with it", host)
     ended.__cause__ = error
     return ended
+
+
+def told(error: BaseException, how: Callable[[BaseException], str] = repr) -> str:
+    """``how(error)``; of an application's own error that cannot be told, as of an authenticator's, its class."""
+    try:
+        return how(error)
+    except Exception:
+        return f"<{type(error).__name__}>"

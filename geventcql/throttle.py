@@ -45,6 +45,8 @@ class ThrottledExecution(Execution):
 
     def proceed(self) -> None:
         """Its turn has come; in the hub, where no policy may be asked."""
+        if self._over():
+            return
         resolved = self.resolved
         if resolved.watch is not None and self.only_host is None:
             self._decide(resolved.watch, self)
