@@ -108,9 +108,6 @@ class Attempt(Execution):
             self.timer.cancel()
             self.timer = None
 
-    def _made(self) -> int:
-        return max(super()._made(), len(self._of.asked) - sum(each.prepared_again.total() for each in self._of.running))
-
     def _answered(self) -> set[Any]:
         return super()._answered() | {other.host for other in self._of.running if other is not self}
 

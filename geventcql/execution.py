@@ -7,7 +7,7 @@ lost connection, a re-prepare) goes to a spawned greenlet that owns the rest of 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from time import monotonic
@@ -61,6 +61,8 @@ class Execution(RequestState):
     """Hosts that answered with an error before all of them had a pause."""
     _passed: tuple[Any, ...] = ()
     """Hosts of the plan that had no room, or were silent, when it came to them: they are left when the others have failed."""
+    _lost_once: tuple[Any, ...] = ()
+    """Hosts that a connection was lost to: asked over another one when nobody else is left."""
     _pausing: Event | None = None
     """Ends the pause before the next attempt."""
     race: Any = None
@@ -77,8 +79,8 @@ class Execution(RequestState):
     def try_plan(self) -> None:
         if self._over():
             return
-        if self._made() >= MAX_ATTEMPTS:
-            self._fail(NoHostAvailable(f"gave up after {self._made()} attempts", self.errors))
+        if self.attempts >= MAX_ATTEMPTS and self.attempts - self.prepared_again.total() >= MAX_ATTEMPTS:
+            self._fail(NoHostAvailable(f"gave up after {self.attempts} attempts", self.errors))
             return
         plan = getattr(self, "_plan", None)
         if plan is None:
@@ -87,10 +89,10 @@ class Execution(RequestState):
         silent = []
         answered = self._answered()
         looked_at = set()
-        for host in chain(plan, (host for host in self._passed if host not in self.errors)):
+        for host in chain(plan, (host for host in self._passed if host not in self.errors), self._once_more()):
             if self._over():  # while the policy let others run
                 return
-            if host in answered or host in looked_at:
+            if host in answered or host in looked_at or host in self._lost_once:
                 continue
             looked_at.add(host)
             pool = self.session._router.pool_of(host, self.resolved)
@@ -115,9 +117,11 @@ class Execution(RequestState):
         if not any(self.send_on(connection, host) for connection, host in silent):  # better than no host at all
             self._fail(self._no_host())
 
-    def _made(self) -> int:
-        """The attempts made so far; what a host refused only because it had to be told the statement again is none."""
-        return self.attempts - (self.prepared_again.total() if self.attempts >= MAX_ATTEMPTS else 0)
+    def _once_more(self) -> Iterator[Any]:
+        while self._lost_once:
+            host, *others = self._lost_once
+            self._lost_once = tuple(others)
+            yield host
 
     def _answered(self) -> set[Any]:
         """The hosts that have answered with an error, and are not asked again."""
@@ -382,8 +386,8 @@ class Execution(RequestState):
             self._finish(Page.void())
         elif pause <= 0 or self._pause(pause, lost):
             self._go_to(consistency)
-            if verdict is Verdict.NEXT_HOST and not hasattr(self, "_plan"):
-                self._plan = _ending_with(self.host, self.session._router.plan(self))
+            if verdict is Verdict.NEXT_HOST and self.attempted_hosts.count(self.host) == 1:
+                self._lost_once = (*self._lost_once, self.host)
             self.try_plan()
 
     def _go_to(self, consistency: int | None) -> None:
@@ -445,15 +449,3 @@ class Execution(RequestState):
 def _application_error(error: ErrorMessage) -> Exception:
     """The exception that an application sees for a server's error."""
     return error.to_exception()
-
-
-def _ending_with(host: Any, plan: Iterable[Any]) -> Iterator[Any]:
-    """The hosts of ``plan``, ``host`` behind the others if it is one of them."""
-    is_in_it = False
-    for each in plan:
-        if each == host:
-            is_in_it = True
-        else:
-            yield each
-    if is_in_it:
-        yield host

@@ -13,10 +13,11 @@ from gevent.event import Event
 from geventcql.cluster import Cluster
 from geventcql.errors import Busy, ConnectionShutdown, NoHostAvailable, OperationTimedOut
 from geventcql.policies import ConstantReconnectionPolicy, RoundRobinPolicy
+from geventcql.query import SimpleStatement
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, own_key, pooled, serve_keys, settled
+from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import FakeNode, Request, Rows
+from tests.support.fakenode import NEVER, Close, FakeNode, Opcode, Request, Rows
 
 
 @pytest.fixture
@@ -357,3 +358,26 @@ def test_limits_are_checked() -> None:
             Cluster(max_requests_in_flight=wrong)
     with pytest.raises(ValueError, match="max_requests_waiting"):
         Cluster(max_requests_waiting=-1)
+
+
+def test_room_that_comes_late(narrow: Session, node: FakeNode, gate: Event) -> None:
+    """The hub was busy while the deadline passed: what could be sent then is not."""
+    first, *others = fill(narrow, 4)
+    late = narrow.execute_async("SELECT gated", timeout=0.1)
+    node.wait_for(lambda node: node.count("SELECT gated") == 4)
+    in_hub(lambda: time.sleep(0.2), first._execution.cancel, narrow.cluster._on_room)
+    with pytest.raises(OperationTimedOut, match="was not sent"):
+        late.result()
+    gate.set()
+    assert [future.result().one().v for future in others] == [7] * 3
+    assert node.count("SELECT gated") == 4
+
+
+def test_who_waits_again_was_sent_before(narrow: Session, node: FakeNode) -> None:
+    def answer(request: Request, connection: Any) -> Any:
+        node.on(Opcode.STARTUP, NEVER)
+        return Close()
+
+    node.on("SELECT lost", answer)
+    with pytest.raises(OperationTimedOut, match="was not sent again"):
+        narrow.execute(SimpleStatement("SELECT lost", is_idempotent=True), timeout=0.4)

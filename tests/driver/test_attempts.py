@@ -19,8 +19,10 @@ from geventcql.errors import (
     InvalidRequest,
     NoHostAvailable,
     OperationTimedOut,
+    OverloadedErrorMessage,
     ServerError,
 )
+from geventcql.execution import MAX_ATTEMPTS
 from geventcql.policies import (
     ConstantSpeculativeExecutionPolicy,
     DCAwareRoundRobinPolicy,
@@ -273,8 +275,8 @@ def test_all_hosts_refuse(session: Session, nodes: FakeCluster) -> None:
 
 
 def test_a_lost_connection_is_one_attempt_less(session: Session, nodes: FakeCluster) -> None:
-    nodes[0].on(TEXT, Close().after(0.1), times=1)
-    nodes[1].on(TEXT, GOOD.after(0.3))
+    nodes[0].on(TEXT, Close().after(0.1))
+    nodes[1].on(TEXT, GOOD.after(0.5))
     nodes[2].on(TEXT, NEVER)
     future = session.execute_async(statement())
     assert future.result().one().v == 1 and future.coordinator_host.address == nodes[1].host
@@ -590,3 +592,36 @@ def test_an_attempt_timeout_that_makes_no_sense() -> None:
         with pytest.raises(ValueError, match="attempt_timeout"):
             ExecutionProfile(attempt_timeout=timeout)
     assert ExecutionProfile().attempt_timeout is None
+
+
+def test_who_could_ask_nobody_looks_again(nodes: FakeCluster) -> None:
+    """At the first delay both other hosts are silent; at the second one of them has come back."""
+    for node in nodes:
+        node.on(TEXT, NEVER)
+    nodes[1].on(TEXT, GOOD)
+    options = profile(constant(0.1, 3), request_timeout=LONG)
+    with cluster_of(nodes, execution_profiles=options) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        others = [connection for connection in pooled(session) if connection.endpoint.address != nodes[0].host]
+        for connection in others:
+            connection.suspect = True
+        future = session.execute_async(statement())
+        gevent.sleep(0.15)
+        assert asked(future) == [nodes[0].host]
+        for connection in others:
+            connection.suspect = False
+        assert future.result().one().v == 1
+        assert asked(future) == [nodes[0].host, nodes[1].host]
+
+
+def test_the_attempts_together_have_one_cap(nodes: FakeCluster) -> None:
+    class Again(RetryPolicy):
+        def on_request_error(self, *args: Any, **kwargs: Any) -> Any:
+            return self.RETRY, None, 0.002  # a pause lets all hosts be asked anew
+
+    nodes.on(TEXT, Error(ErrorCode.OVERLOADED, "always").after(0.002))
+    with cluster_of(nodes, execution_profiles=profile(constant(0.001, 2), request_timeout=30)) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        with pytest.raises((OverloadedErrorMessage, NoHostAvailable)):
+            session.execute(statement(policy=Again()))
+        assert MAX_ATTEMPTS <= sum(counts(nodes)) <= MAX_ATTEMPTS + 3

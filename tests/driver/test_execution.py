@@ -557,6 +557,23 @@ def test_a_listener_that_raises(session: Session, node: FakeNode) -> None:
     assert node.count(TEXT) == 0
 
 
+@pytest.mark.parametrize("ends", ["deadline", "session"])
+def test_a_listener_that_takes_too_long(session: Session, node: FakeNode, ends: str) -> None:
+    """Behind the request's time, or the Session's, nothing is sent."""
+
+    def slow(future: Any) -> None:
+        gevent.sleep(0.15)
+        if ends == "session":
+            session.shutdown()
+
+    session.add_request_init_listener(slow)
+    future = session.execute_async(TEXT, timeout=0.1 if ends == "deadline" else 5)
+    with pytest.raises(OperationTimedOut if ends == "deadline" else ConnectionShutdown):
+        future.result()
+    gevent.sleep(0.02)
+    assert node.count(TEXT) == 0
+
+
 def test_warnings_of_the_server_are_logged(session: Session, node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
     node.on(TEXT, GOOD.with_warnings("too many tombstones"))
     session.execute(TEXT)

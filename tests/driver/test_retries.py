@@ -10,14 +10,22 @@ from typing import Any
 import gevent
 import pytest
 
-from geventcql.errors import ConnectionShutdown, NoHostAvailable, OperationTimedOut, ServerError
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, ExecutionProfile
+from geventcql.errors import (
+    ConnectionShutdown,
+    NoHostAvailable,
+    OperationTimedOut,
+    OverloadedErrorMessage,
+    ServerError,
+    Unavailable,
+)
 from geventcql.execution import MAX_ATTEMPTS
 from geventcql.policies import ExponentialBackoffRetryPolicy, RetryPolicy, RoundRobinPolicy
-from geventcql.query import SimpleStatement
+from geventcql.query import BatchStatement, BatchType, SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import cluster_of, eventually, settled
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows, in_turn
+from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Rows, in_turn
 
 TEXT = "SELECT v FROM t"
 GOOD = Rows([("v", "int")], [(1,)])
@@ -174,3 +182,131 @@ def test_the_deadline_passes_while_the_next_hosts_are_looked_for(node: FakeNode)
             future.result()
         eventually(lambda: not len(cluster._greenlets))
         assert node.count(TEXT) == 1
+
+
+UPDATE = "UPDATE t SET c = c + 1 WHERE k = 1"
+UNAVAILABLE = Error(ErrorCode.UNAVAILABLE, consistency=1, required=1, alive=0)
+
+
+def batch(batch_type: BatchType) -> BatchStatement:
+    statements = BatchStatement(batch_type)
+    statements.add(SimpleStatement(UPDATE))
+    statements.retry_policy = Again()
+    return statements
+
+
+class Again(RetryPolicy):
+    """The next host, whatever has happened."""
+
+    def on_unavailable(self, *args: Any, **kwargs: Any) -> Any:
+        return self.RETRY_NEXT_HOST, None
+
+    def on_request_error(self, *args: Any, **kwargs: Any) -> Any:
+        return self.RETRY_NEXT_HOST, None
+
+
+def text_batch(kind: str) -> SimpleStatement:
+    return SimpleStatement(f"/* two */ BEGIN {kind} BATCH {UPDATE}; {UPDATE} APPLY BATCH", retry_policy=Again())
+
+
+@pytest.mark.parametrize("unavailable", [True, False])
+@pytest.mark.parametrize("kind", [BatchType.UNLOGGED, BatchType.COUNTER, "COUNTER", "unlogged"])
+def test_a_refused_batch_may_have_been_applied_in_part(
+    on_three: Session, three: FakeCluster, kind: Any, unavailable: bool
+) -> None:
+    """Its coordinator sends it partition by partition."""
+    made: Any = text_batch(kind) if isinstance(kind, str) else batch(kind)
+    what = Opcode.BATCH if isinstance(made, BatchStatement) else made.query_string
+    three.on(what, UNAVAILABLE if unavailable else OVERLOADED)
+    with pytest.raises(Unavailable if unavailable else OverloadedErrorMessage):
+        on_three.execute(made)
+    assert sum(node.count(what) for node in three) == 1
+    made.is_idempotent = True
+    with pytest.raises(NoHostAvailable):
+        on_three.execute(made)
+    assert sum(node.count(what) for node in three) == 4
+
+
+@pytest.mark.parametrize("made", [batch(BatchType.LOGGED), text_batch("")])
+def test_a_logged_batch_is_looked_at_whole(on_three: Session, three: FakeCluster, made: Any) -> None:
+    """All its replicas are there, or nothing is sent; but its log may be written when a node finds itself overloaded."""
+    what = Opcode.BATCH if isinstance(made, BatchStatement) else made.query_string
+    three.on(what, UNAVAILABLE)
+    with pytest.raises(NoHostAvailable):
+        on_three.execute(made)
+    assert sum(node.count(what) for node in three) == 3
+    three.on(what, OVERLOADED)
+    with pytest.raises(OverloadedErrorMessage):
+        on_three.execute(made)
+    assert sum(node.count(what) for node in three) == 4
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, OVERLOADED])
+def test_a_refused_statement_was_not_applied(on_three: Session, three: FakeCluster, error: Error) -> None:
+    three.on(UPDATE, error, times=1)
+    three[2].on(UPDATE, GOOD)
+    assert on_three.execute(SimpleStatement(UPDATE, retry_policy=Again())).one().v == 1
+
+
+class InOrder(RoundRobinPolicy):
+    """The hosts always in the same order."""
+
+    def make_query_plan(self, working_keyspace: Any = None, query: Any = None) -> Iterator[Any]:
+        yield from sorted(super().make_query_plan(working_keyspace, query))
+
+
+def test_behind_a_lost_connection_another_host_comes_first(three: FakeCluster) -> None:
+    """Not another connection of the host that is perhaps just going."""
+    three[0].on(TEXT, Close())
+    profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(InOrder())}
+    with cluster_of(three, connections_per_host=2, execution_profiles=profiles) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        future = session.execute_async(SimpleStatement(TEXT, is_idempotent=True))
+        assert future.result().one().v == 1
+        assert [host.address for host in future.attempted_hosts] == [three[0].host, three[1].host]
+
+
+def test_behind_all_lost_connections_the_first_host_may_answer(three: FakeCluster) -> None:
+    three.on(TEXT, Close(), times=1)
+    profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(InOrder())}
+    with cluster_of(three, connections_per_host=2, execution_profiles=profiles) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        eventually(lambda: all(pool.missing == 0 for pool in session.get_pools()))
+        future = session.execute_async(SimpleStatement(TEXT, is_idempotent=True))
+        assert future.result().one().v == 1
+        assert [host.address for host in future.attempted_hosts] == [node.host for node in (*three, three[0])]
+
+
+def test_nobody_waits_for_the_pauses_of_those_who_have_gone(node: FakeNode) -> None:
+    node.on(TEXT, OVERLOADED)
+    with cluster_of(node) as cluster:
+        session = cluster.connect()
+        with gevent.Timeout(0.2, False):
+            session.execute(statement(backoff(8, 30, 30)), timeout=None)
+        started = time.monotonic()
+        cluster.shutdown(timeout=20)
+        assert time.monotonic() - started < 5
+
+
+class Untellable(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    __str__ = __repr__
+
+
+def test_errors_that_cannot_be_told(node: FakeNode) -> None:
+    """An application's own, as an authenticator's: the request ends all the same."""
+    node.on(TEXT, GOOD)
+    node.on(TEXT, NEVER, times=1)
+    with cluster_of(node) as cluster:
+        session = cluster.connect()
+        future = session.execute_async(statement(backoff(8, 0.05, 0.05)), timeout=0.5)
+        future._execution.errors[session.hosts[0]] = Untellable()
+        with pytest.raises(OperationTimedOut), gevent.Timeout(5):
+            future.result()
+        future = session.execute_async(statement(backoff(8, 0.05, 0.05)), host=session.hosts[0])
+        future._execution.errors["another"] = Untellable()
+        with gevent.Timeout(5):
+            assert future.result().one().v == 1
+        assert "another: <Untellable>" in future._execution._no_host().args[0]

@@ -394,3 +394,18 @@ def test_a_deadline_behind_the_turn(node: FakeNode) -> None:
             future.result()
         gevent.sleep(0.02)
         assert node.count("SELECT v") == 1
+
+
+def test_a_turn_that_comes_late(node: FakeNode) -> None:
+    """The hub was busy with something else while the deadline passed: nothing is sent."""
+    node.on("SELECT v", ONE)
+    with cluster_of(node, max_requests_per_second=10) as cluster:
+        session = cluster.connect()
+        session.execute("SELECT v")
+        future = session.execute_async("SELECT v", timeout=0.15)
+        assert waiting(session) == 1
+        in_hub(lambda: time.sleep(0.2), session._throttle._start_due)  # type: ignore[union-attr]
+        with pytest.raises(OperationTimedOut):
+            future.result()
+        gevent.sleep(0.02)
+        assert node.count("SELECT v") == 1
