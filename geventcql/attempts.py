@@ -39,7 +39,7 @@ def watch(head: Execution) -> None:
     """Start a request whose sink is set; what policies raise, and Busy, reach the caller, too."""
     try:
         race = Race(head)
-        if not head.done:  # while the policy let others run
+        if not head._over():  # while the policy let others run
             race.start()
     except BaseException as error:
         head.abandon(error)
@@ -101,6 +101,8 @@ class Attempt(Execution):
         self._orphan()
         if self.waiting:
             self.queue.cancelled()
+        if self._pausing is not None:
+            self._pausing.set()
 
     def stop_timer(self) -> None:
         """It has been answered, or will not be."""

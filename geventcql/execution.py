@@ -58,11 +58,12 @@ class Execution(RequestState):
     stage = "no answer"
     """What its deadline finds missing."""
     _forgiven: frozenset[Any] = frozenset()
-    """Hosts that answered with an error before all of them had a pause."""
-    _passed: tuple[Any, ...] = ()
-    """Hosts of the plan that had no room, or were silent, when it came to them: they are left when the others have failed."""
-    _lost_once: tuple[Any, ...] = ()
-    """Hosts that a connection was lost to: asked over another one when nobody else is left."""
+    """Hosts that are to be asked again although they answered with an error."""
+    _left: tuple[Any, ...] = ()
+    """Hosts that are asked behind those of the plan: they had no room, or were silent, when it came to them, or have lost one
+    connection."""
+    _lost_once: frozenset[Any] = frozenset()
+    """Hosts that have lost one."""
     _pausing: Event | None = None
     """Ends the pause before the next attempt."""
     race: Any = None
@@ -87,12 +88,13 @@ class Execution(RequestState):
             plan = self._plan = self.session._router.plan(self)
         full: list[HostPool] = []
         silent = []
+        passed: tuple[Any, ...] = ()
         answered = self._answered()
         looked_at = set()
-        for host in chain(plan, (host for host in self._passed if host not in self.errors), self._once_more()):
+        for host in chain(plan, self._take_left()):
             if self._over():  # while the policy let others run
                 return
-            if host in answered or host in looked_at or host in self._lost_once:
+            if host in answered or host in looked_at or host in self._left:
                 continue
             looked_at.add(host)
             pool = self.session._router.pool_of(host, self.resolved)
@@ -104,11 +106,12 @@ class Execution(RequestState):
             if connection is not None and connection.suspect:
                 silent.append((connection, host))
             elif connection is not None and self.send_on(connection, host):
+                self._left = (*passed, *self._left)
                 return
             else:
                 full.append(pool)
-            if host not in self._passed:
-                self._passed = (*self._passed, host)
+            passed = (*passed, host)
+        self._left = passed
         if self._over():
             return
         if full:
@@ -117,10 +120,10 @@ class Execution(RequestState):
         if not any(self.send_on(connection, host) for connection, host in silent):  # better than no host at all
             self._fail(self._no_host())
 
-    def _once_more(self) -> Iterator[Any]:
-        while self._lost_once:
-            host, *others = self._lost_once
-            self._lost_once = tuple(others)
+    def _take_left(self) -> Iterator[Any]:
+        while self._left:
+            host, *others = self._left
+            self._left = tuple(others)
             yield host
 
     def _answered(self) -> set[Any]:
@@ -336,7 +339,7 @@ class Execution(RequestState):
         if pause > 0 and not self._pause(pause, _application_error(error)):
             return
         self._go_to(consistency)
-        if verdict is Verdict.NEXT_HOST or not self._resend(connection):
+        if verdict is Verdict.NEXT_HOST or not self._ask_again(connection):
             self.try_plan()
 
     def _prepare_again(self, error: ErrorMessage, connection: Connection) -> None:
@@ -350,16 +353,34 @@ class Execution(RequestState):
             self.session.cluster._preparer.prepare_again(self.resolved, error.info, connection, self.deadline, since)
         except ConnectionException as lost:  # the request itself was refused: any host may be asked
             self.errors[self.host] = lost
+            self._leave_lost()
             self.try_plan()
             return
-        if not self._resend(connection):
+        if not self._ask_again(connection):
             self.try_plan()
 
-    def _resend(self, connection: Connection) -> bool:
+    def _ask_again(self, connection: Connection) -> bool:
+        """Send on the same host: over the same connection, or another one that has room.
+
+        :returns: False if there is none; then the host is left
+        """
         if self._over():
             return True
         self.resolved = self.resolved.current()
-        return not connection.closed and self.send_on(connection, self.host)
+        if not connection.closed and self.send_on(connection, self.host):
+            return True
+        pool = self.session._router.pool_of(self.host, self.resolved)
+        if pool is not None and self.try_pool(pool):
+            return True
+        self._forgiven |= {self.host}
+        self._left = (*self._left, self.host)
+        return False
+
+    def _leave_lost(self) -> None:
+        """The host may be asked over another connection, once, behind all others."""
+        if self.host not in self._lost_once:
+            self._lost_once |= {self.host}
+            self._left = (*self._left, self.host)
 
     def _lost(self, cause: BaseException) -> ConnectionShutdown:
         lost = ConnectionShutdown(
@@ -386,8 +407,7 @@ class Execution(RequestState):
             self._finish(Page.void())
         elif pause <= 0 or self._pause(pause, lost):
             self._go_to(consistency)
-            if verdict is Verdict.NEXT_HOST and self.attempted_hosts.count(self.host) == 1:
-                self._lost_once = (*self._lost_once, self.host)
+            self._leave_lost()
             self.try_plan()
 
     def _go_to(self, consistency: int | None) -> None:
@@ -416,12 +436,13 @@ class Execution(RequestState):
         if not left:
             self._forgiven = frozenset(self.errors)
             left = sorted(router.plan(self), key=lambda host: bool(host == self.host))  # the next one, if there is another
-        self._plan = iter(left)
+        self._plan, self._left = iter(left), ()
         return not self._over()
 
     def _move_on(self) -> None:
         self.errors[self.host] = ConnectionException(f"{self.host} has fallen silent", self.host)
         count_error(self.session.cluster, self.errors[self.host], self.host)
+        self._left = ()
         self._plan = self.session._router.plan(self)  # anew: who had no room, or was silent, may be well by now
         self.try_plan()
 

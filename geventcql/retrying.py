@@ -21,9 +21,8 @@ from geventcql.errors import (
 )
 from geventcql.policies import RetryPolicy
 from geventcql.policies.retry import Decision
-from geventcql.protocol.constants import WriteType
 from geventcql.query import BatchStatement, BatchType, BoundStatement
-from geventcql.statement import leading_words
+from geventcql.statement import words
 
 if TYPE_CHECKING:
     from geventcql.resolve import Resolved
@@ -50,16 +49,16 @@ class Judgement(NamedTuple):
     """Seconds before the next attempt."""
 
 
-# Such an answer leaves open whether a write was applied; the others say that nothing was, but for batches.
-AMBIGUOUS = (ServerError, TruncateError, ConnectionException)
+# Such an answer leaves open whether a write was applied. Others say that nothing was, but for writes of several partitions.
+AMBIGUOUS = (ServerError, TruncateError, WriteTimeoutErrorMessage, ConnectionException)
 NODE_ERRORS = (OverloadedErrorMessage, IsBootstrappingErrorMessage, ServerError, TruncateError)
 
 
 def judge(error: Exception, resolved: Resolved, statement: Any, retries: int) -> Judgement:
     """Ask the retry policy.
 
-    A statement that is not idempotent is not sent again after a failure that leaves open whether it was applied, except
-    for a write that timed out with only the batch log to write.
+    A statement that is not idempotent is not sent again after a failure that leaves open whether it was applied, not even
+    behind a timeout of the batch log's write: what that one wrote, or writes later, is replayed.
 
     :param error: the server's answer, or how the connection ended
     :param statement: as the policy gets it
@@ -74,11 +73,9 @@ def judge(error: Exception, resolved: Resolved, statement: Any, retries: int) ->
 
 
 def _may_have_applied(error: Exception, statement: Any) -> bool:
-    if isinstance(error, WriteTimeoutErrorMessage):
-        return bool(error.info["write_type"] != WriteType.BATCH_LOG)
     if isinstance(error, AMBIGUOUS):
         return True
-    # StorageProxy sends a batch partition by partition: it may have sent some when it finds that it lacks replicas for the
+    # StorageProxy sends a write partition by partition: it may have sent some when it finds that it lacks replicas for the
     # next one, or cannot keep more hints. Of a logged batch it looks at all replicas first; its log may be written by then.
     if isinstance(error, OverloadedErrorMessage):
         return _batch_type(statement) is not None
@@ -86,14 +83,17 @@ def _may_have_applied(error: Exception, statement: Any) -> bool:
 
 
 def _batch_type(statement: Any) -> BatchType | None:
+    """As what a batch several partitions may be written; None for one partition, or none."""
     if isinstance(statement, BatchStatement):
         return statement.batch_type
     if isinstance(statement, BoundStatement):
         statement = statement.prepared_statement
-    begin, kind, *_ = (*leading_words(getattr(statement, "query_string", ""), 2), "", "")
-    if begin != "begin":
+    first, second, *others = (*words(getattr(statement, "query_string", "")), "", "")
+    if first in ("update", "delete"):
+        return BatchType.UNLOGGED if "in" in others else None  # the partitions that an IN names
+    if first != "begin":
         return None
-    return BatchType[kind.upper()] if kind in ("unlogged", "counter") else BatchType.LOGGED
+    return BatchType[second.upper()] if second in ("unlogged", "counter") else BatchType.LOGGED
 
 
 def _ask(error: Exception, resolved: Resolved, statement: Any, retries: int) -> Decision:

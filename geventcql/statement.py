@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from geventcql.protocol.constants import ConsistencyLevel
@@ -16,7 +15,7 @@ from geventcql.protocol.constants import ConsistencyLevel
 if TYPE_CHECKING:
     from geventcql.policies.retry import RetryPolicy
 
-__all__ = ["FETCH_SIZE_UNSET", "SimpleStatement", "Statement", "is_conditional", "leading_words", "level_name", "packed_key"]
+__all__ = ["FETCH_SIZE_UNSET", "SimpleStatement", "Statement", "is_conditional", "level_name", "packed_key", "words"]
 
 FETCH_SIZE_UNSET: Final[Any] = object()
 """A statement with this `fetch_size` takes the Session's default page size; None there means no paging."""
@@ -175,14 +174,10 @@ def is_conditional(text: str) -> bool:
 
     Servers do not tell (ScyllaDB has an extension for it); IF is a reserved word, so it stands for nothing else there.
     """
-    words = _words(text)
-    return next(words, "") in _CONDITIONAL and "if" in words
+    its = words(text)
+    return next(its, "") in _CONDITIONAL and "if" in its
 
 
-def leading_words(text: str, count: int) -> list[str]:
-    """The first words of CQL text, at most `count`, in lower case."""
-    return list(islice(_words(text), count))
-
-
-def _words(text: str) -> Iterator[str]:
+def words(text: str) -> Iterator[str]:
+    """The words of CQL text, in lower case, without quoted names, strings and comments."""
     return (match[1].lower() for match in _TOKENS.finditer(text) if match[1])

@@ -73,7 +73,8 @@ class RetryPolicy:
     ) -> Decision:
         """The coordinator waited in vain for replicas to confirm a write of `write_type`, a WriteType.
 
-        Retries once if only the batch log was to be written: nothing of the batch has been applied then.
+        Retries once if only the batch log was to be written: of a batch that is idempotent, since what did reach the log is
+        replayed.
         """
         if retry_num == 0 and write_type == WriteType.BATCH_LOG:
             return self.RETRY, consistency

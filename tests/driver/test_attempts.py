@@ -26,10 +26,12 @@ from geventcql.execution import MAX_ATTEMPTS
 from geventcql.policies import (
     ConstantSpeculativeExecutionPolicy,
     DCAwareRoundRobinPolicy,
+    ExponentialBackoffRetryPolicy,
     FallthroughRetryPolicy,
     LoadBalancingPolicy,
     PercentileSpeculativeExecutionPolicy,
     RetryPolicy,
+    RoundRobinPolicy,
     SpeculativeExecutionPlan,
     SpeculativeExecutionPolicy,
     TokenAwarePolicy,
@@ -625,3 +627,38 @@ def test_the_attempts_together_have_one_cap(nodes: FakeCluster) -> None:
         with pytest.raises((OverloadedErrorMessage, NoHostAvailable)):
             session.execute(statement(policy=Again()))
         assert MAX_ATTEMPTS <= sum(counts(nodes)) <= MAX_ATTEMPTS + 3
+
+
+@pytest.mark.parametrize("ends", ["won", "cancelled"])
+def test_nobody_waits_for_the_pause_of_an_attempt_that_is_not_needed(nodes: FakeCluster, ends: str) -> None:
+    nodes.on(TEXT, NEVER)
+    nodes[0].on(TEXT, Error(ErrorCode.OVERLOADED))
+    if ends == "won":
+        nodes[1].on(TEXT, GOOD.after(0.2))
+    made = profile(constant(0.0, 1), retry_policy=ExponentialBackoffRetryPolicy(5, 20.0, 20.0), request_timeout=60)
+    with cluster_of(nodes, execution_profiles=made) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        with gevent.Timeout(0.5, False):
+            session.execute(statement())
+        started = time.monotonic()
+        cluster.shutdown(timeout=30)
+        assert time.monotonic() - started < LONG
+
+
+@pytest.mark.parametrize("ends", ["deadline", "session"])
+def test_a_policy_that_is_slow_to_make_its_plan(nodes: FakeCluster, ends: str) -> None:
+    """Behind the request's time, or the Session's, nothing is sent."""
+
+    class Slow(ConstantSpeculativeExecutionPolicy):
+        def new_plan(self, keyspace: Any, statement: Any) -> Any:
+            gevent.sleep(0.2)
+            return super().new_plan(keyspace, statement)
+
+    with cluster_of(nodes, execution_profiles=profile(Slow(0.1, 1), RoundRobinPolicy())) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        if ends == "session":
+            gevent.spawn_later(0.05, session.shutdown)
+        with pytest.raises(OperationTimedOut if ends == "deadline" else ConnectionShutdown):
+            session.execute(statement(), timeout=0.1 if ends == "deadline" else LONG)
+        gevent.sleep(0.3)
+        assert counts(nodes) == [0, 0, 0]

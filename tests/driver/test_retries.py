@@ -18,12 +18,13 @@ from geventcql.errors import (
     OverloadedErrorMessage,
     ServerError,
     Unavailable,
+    WriteTimeout,
 )
 from geventcql.execution import MAX_ATTEMPTS
 from geventcql.policies import ExponentialBackoffRetryPolicy, RetryPolicy, RoundRobinPolicy
 from geventcql.query import BatchStatement, BatchType, SimpleStatement
 from geventcql.session import Session
-from tests.driver.support import cluster_of, eventually, settled
+from tests.driver.support import BY_KEY, cluster_of, eventually, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Rows, in_turn
 
@@ -206,16 +207,22 @@ class Again(RetryPolicy):
 
 
 def text_batch(kind: str) -> SimpleStatement:
-    return SimpleStatement(f"/* two */ BEGIN {kind} BATCH {UPDATE}; {UPDATE} APPLY BATCH", retry_policy=Again())
+    return text_write(f"/* two */ BEGIN {kind} BATCH {UPDATE}; {UPDATE} APPLY BATCH")
+
+
+def text_write(text: str) -> SimpleStatement:
+    return SimpleStatement(text, retry_policy=Again())
 
 
 @pytest.mark.parametrize("unavailable", [True, False])
-@pytest.mark.parametrize("kind", [BatchType.UNLOGGED, BatchType.COUNTER, "COUNTER", "unlogged"])
+@pytest.mark.parametrize("kind", [BatchType.UNLOGGED, BatchType.COUNTER, "COUNTER", "unlogged", "IN"])
 def test_a_refused_batch_may_have_been_applied_in_part(
     on_three: Session, three: FakeCluster, kind: Any, unavailable: bool
 ) -> None:
     """Its coordinator sends it partition by partition."""
     made: Any = text_batch(kind) if isinstance(kind, str) else batch(kind)
+    if kind == "IN":
+        made = text_write("UPDATE t SET c = c + 1 WHERE k IN (1, 2)")
     what = Opcode.BATCH if isinstance(made, BatchStatement) else made.query_string
     three.on(what, UNAVAILABLE if unavailable else OVERLOADED)
     with pytest.raises(Unavailable if unavailable else OverloadedErrorMessage):
@@ -310,3 +317,67 @@ def test_errors_that_cannot_be_told(node: FakeNode) -> None:
         with gevent.Timeout(5):
             assert future.result().one().v == 1
         assert "another: <Untellable>" in future._execution._no_host().args[0]
+
+
+def test_what_reached_the_batch_log_is_replayed(on_three: Session, three: FakeCluster) -> None:
+    class Same(RetryPolicy):
+        def on_write_timeout(self, *args: Any, **kwargs: Any) -> Any:
+            return self.RETRY, None
+
+    made = batch(BatchType.LOGGED)
+    made.retry_policy = Same()
+    three.on(Opcode.BATCH, Error(ErrorCode.WRITE_TIMEOUT, consistency=1, received=1, block_for=2, write_type="BATCH_LOG"))
+    with pytest.raises(WriteTimeout):
+        on_three.execute(made)
+    assert sum(node.count(Opcode.BATCH) for node in three) == 1
+
+
+READ_TIMEOUT = Error(ErrorCode.READ_TIMEOUT, consistency=1, received=1, block_for=1, data_present=False)
+
+
+class Own(RoundRobinPolicy):
+    """An application's: it is asked for each plan."""
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("policy", [Own, RoundRobinPolicy])
+@pytest.mark.parametrize("why", ["refused", "unprepared"])
+def test_the_same_host_without_room_is_waited_for(node: FakeNode, policy: Any, pinned: bool, why: str) -> None:
+    """The stream id that the error freed has gone to somebody who waited."""
+    serve_keys(node)
+    node.on("SELECT slow", GOOD.after(0.1))
+    with cluster_of(node, max_requests_in_flight=2, load_balancing_policy=policy()) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        prepared.is_idempotent = True
+        if why == "unprepared":
+            node.unprepare_all()
+        else:
+            node.on(BY_KEY, READ_TIMEOUT, times=1)
+        slow = [session.execute_async("SELECT slow")]
+        future = session.execute_async(prepared, (1,), host=session.hosts[0] if pinned else None)
+        slow += [session.execute_async("SELECT slow") for _ in range(3)]
+        assert future.result().one().k == 1
+        assert all(each.result() for each in slow)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("when", ["policy says the same host", "behind a PREPARE", "during a PREPARE"])
+def test_the_only_host_is_asked_over_its_other_connection(node: FakeNode, when: str, pinned: bool) -> None:
+    class Same(RetryPolicy):
+        def on_request_error(self, *args: Any, **kwargs: Any) -> Any:
+            return self.RETRY, None
+
+    serve_keys(node)
+    with cluster_of(node, connections_per_host=2) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        eventually(lambda: len(pooled(session)) == 2)
+        prepared = session.prepare(BY_KEY)
+        prepared.is_idempotent = True
+        if when == "policy says the same host":
+            prepared.retry_policy = Same()
+        else:
+            node.unprepare_all()
+        node.on(Opcode.PREPARE if when == "during a PREPARE" else BY_KEY, Close(), times=1)
+        future = session.execute_async(prepared, (1,), host=session.hosts[0] if pinned else None)
+        assert future.result().one().k == 1
