@@ -15,15 +15,16 @@ from rich.console import Console
 
 from benchmarks import costs, ground, machine, micro, peers, replay, report, runner
 from benchmarks.errors import BenchmarkError
-from benchmarks.plan import GREENLETS, WORKLOADS, Plan, cells
+from benchmarks.plan import GREENLETS, WORKLOADS, Cell, Plan, Sample, cells
 from benchmarks.results import Results, from_json, targets
 
-PARTS = ("rates", "costs", "micro")
+PARTS = ("rates", "cluster", "costs", "micro")
 CACHE = runner.ROOT / ".cache" / "benchmarks"
 PAGE = runner.ROOT / "docs" / "benchmarks.md"
 PICTURE = runner.ROOT / "docs" / "_static" / "benchmarks.svg"
 PUBLISHED = runner.ROOT / "docs" / "_static" / "benchmarks.json"
 REPLAY_ADDRESS = "127.0.0.99"  # the drivers' one host, far from the addresses that test clusters take
+NODES, CLUSTER_CELLS = 3, (Cell("select", 256), Cell("insert", 256), Cell("scan_rows"))
 ROUNDS, SECONDS, REPEATS = 5, 0.5, 3  # the least that a complete run measures
 QUICK = {"rounds": 1, "seconds": 0.2, "repeats": 1}
 
@@ -71,6 +72,9 @@ def run(options: Options, console: Console) -> Results:
     if set(options.parts) & {"rates", "costs"}:
         with ExitStack() as stack:
             _on_servers(options, results, others, stack, console)
+    if "cluster" in options.parts:
+        with ExitStack() as stack:
+            _on_cluster(options, results, others, stack, console)
     return results
 
 
@@ -92,12 +96,36 @@ def _on_servers(options: Options, results: Results, others: Path | None, stack: 
         who = runner.entries(options.drivers, options.protocols)
         wanted = cells(options.workloads, options.greenlets)
         plan = Plan(*replayed, 4, client_core, options.seconds, options.repeats, wanted)
-        runner.warm(who, plan, others)
+        results.rounds = _rounds(options, who, plan, others, console)
 
-        def progress(number: int, entry: runner.Entry) -> None:
-            console.print(f"Round {number + 1} of {options.rounds}: {entry.name} ...")
 
-        results.rounds = runner.run_rounds(who, plan, options.rounds, others, progress)
+def _on_cluster(options: Options, results: Results, others: Path | None, stack: ExitStack, console: Console) -> None:
+    """Rates where each request has several hosts to go to, each a replaying server before a node of its own."""
+    client_core, server_core = machine.cores()
+    program = replay.build(CACHE)
+    console.print(f"A real Cassandra of {NODES} nodes ...")
+    places = stack.enter_context(ground.real_cluster(NODES))
+    console.print("Tables and rows ...")
+    with ExitStack() as loading:  # what is asked for now is not to be replayed later: it tells of no tables yet
+        for place in places:
+            loading.enter_context(replay.running(program, place.real, place.told))
+        ground.load(places[0].told, others, NODES)
+    for place in places:
+        stack.enter_context(replay.running(program, place.real, place.told, core=server_core))
+    who = [entry for entry in runner.entries(options.drivers, options.protocols) if entry.driver != "floor"]
+    wanted = tuple(cell for cell in CLUSTER_CELLS if cell in cells(options.workloads, options.greenlets))
+    plan = Plan(*places[0].told, 4, client_core, options.seconds, options.repeats, wanted)
+    results.cluster = _rounds(options, who, plan, others, console)
+
+
+def _rounds(
+    options: Options, who: list[runner.Entry], plan: Plan, others: Path | None, console: Console
+) -> list[dict[str, list[Sample]]]:
+    def progress(number: int, entry: runner.Entry) -> None:
+        console.print(f"Round {number + 1} of {options.rounds}: {entry.name} ...")
+
+    runner.warm(who, plan, others)
+    return runner.run_rounds(who, plan, options.rounds, others, progress)
 
 
 def write(results: Results, path: Path, publish: bool, console: Console) -> None:
@@ -152,8 +180,8 @@ def _choice(flag: str, allowed: tuple[Any, ...], text: str) -> Callable[[Callabl
 def main(publish: bool | None, json_path: Path | None, render: Path | None, **given: Any) -> None:
     """Measure geventcql, its peers and the gevent floor beside each other, and print one table.
 
-    A complete run (no --quick, no choice of parts, workloads or drivers, no fewer or shorter rounds) takes about ten
-    minutes and renews docs/benchmarks.md with its picture and JSON. It ends with status 1 if a target was missed.
+    A complete run (no --quick, no choice of parts, workloads or drivers, no fewer or shorter rounds) takes about a
+    quarter of an hour and renews docs/benchmarks.md with its picture and JSON. It ends with status 1 if a target was missed.
     """
     console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "150")))
     given["workloads"] = given.pop("only")

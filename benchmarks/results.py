@@ -30,6 +30,10 @@ RATIOS = (
 ACSYLLA, CASSANDRA, FLOOR, V5 = RATIOS
 
 
+Rounds = Sequence[Mapping[str, Sequence[Sample]]]
+"""In each round, by entry."""
+
+
 class Target(NamedTuple):
     """A figure that a release has to reach, and what this run measured."""
 
@@ -47,9 +51,15 @@ class Results:
 
     machine: Mapping[str, Any]
     settings: Mapping[str, Any]
-    rounds: Sequence[Mapping[str, Sequence[Sample]]] = ()
+    rounds: Rounds = ()
     costs: Mapping[str, Any] = field(default_factory=dict)
     micro: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # driver -> operation -> ns
+    cluster: Rounds = field(default_factory=list)
+    """As `rounds`, on a cluster of several nodes."""
+
+    def on_cluster(self) -> Results:
+        """What was found on the cluster, as if it were all."""
+        return Results(self.machine, self.settings, self.cluster)
 
     def entries(self) -> list[str]:
         """The entries measured, in the order of the rounds."""
@@ -76,7 +86,8 @@ class Results:
             "medians": [self._medians(cell) for cell in self.cells()],
             "costs": self.costs,
             "micro_ns": self.micro,
-            "rounds": [{name: [asdict(s) for s in samples] for name, samples in one.items()} for one in self.rounds],
+            "rounds": _plain(self.rounds),
+            "cluster": _plain(self.cluster),
         }
         return json.dumps(document, indent=1) + "\n"
 
@@ -90,15 +101,22 @@ class Results:
         return figures
 
 
+def _plain(rounds: Rounds) -> list[dict[str, list[dict[str, Any]]]]:
+    return [{name: [asdict(s) for s in samples] for name, samples in one.items()} for one in rounds]
+
+
+def _samples(rounds: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> Rounds:
+    return [{name: [Sample(**s) for s in samples] for name, samples in one.items()} for one in rounds]
+
+
 def from_json(path: Path) -> Results:
     """The results that `to_json` wrote."""
     document = json.loads(path.read_text())
     return Results(
         machine=document["machine"],
         settings=document["settings"],
-        rounds=[
-            {name: [Sample(**s) for s in samples] for name, samples in one.items()} for one in document["rounds"]
-        ],
+        rounds=_samples(document["rounds"]),
+        cluster=_samples(document.get("cluster", ())),
         costs=document["costs"],
         micro=document["micro_ns"],
     )
@@ -137,6 +155,8 @@ def targets(results: Results) -> list[Target]:
                 met = spread.median >= limit if limits is AT_LEAST else spread.median <= limit
                 name, required = f"{cell}, {ratio.name}", f"{word} {limit:g}"
                 found.append(Target(name, required, f"{spread.median:.2f}", met, limits is AIMS_AT_MOST))
+    if results.cluster:
+        found += [target._replace(name=f"{target.name}, three nodes") for target in targets(results.on_cluster())]
     ours = results.costs.get("geventcql")
     if ours is not None:
         for name, unit, limit, measured in COSTS_AT_MOST:

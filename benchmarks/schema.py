@@ -11,8 +11,10 @@ KEYSPACE = "bench"
 ROWS = 50_000  # rows in the one partition of each table that is read
 PAGE_ROWS = 5_000  # fetch size of the scans
 
+KEYSPACE_DDL = (
+    "CREATE KEYSPACE IF NOT EXISTS bench WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {}}}"
+)
 DDL = (
-    "CREATE KEYSPACE IF NOT EXISTS bench WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
     "CREATE TABLE IF NOT EXISTS bench.wide (pk int, ck int, a text, b bigint, c double, d boolean, e timestamp,"
     " f uuid, g blob, h int, PRIMARY KEY (pk, ck))",
     "CREATE TABLE IF NOT EXISTS bench.sink (id text PRIMARY KEY, name text, age int, score double, ok boolean,"

@@ -1,7 +1,7 @@
 """Makes the benchmarks' tables on a real server and fills them, unless they are full already.
 
-`python -m benchmarks.drivers.load '{"host": ..., "port": ..., "package": "cassandra" or "geventcql"}'`: the reference
-driver loads where it is installed, so that what is read later was not written by the driver under test.
+`python -m benchmarks.drivers.load '{"host": ..., "port": ..., "package": "cassandra" or "geventcql", "nodes": ...}'`: the
+reference driver loads where it is installed, so that what is read later was not written by the driver under test.
 """
 
 from gevent import monkey
@@ -30,11 +30,11 @@ def is_full(session: Any) -> bool:
     return all(session.execute(query).one() is not None for query in schema.LAST_ROWS)
 
 
-def load(session: Any, package: str) -> int:
-    """Create what is missing and fill it: how many rows were written."""
-    if session.execute("SELECT peer FROM system.peers").one() is not None:
+def load(session: Any, package: str, nodes: int) -> int:
+    """Create what is missing and fill it, on each of the nodes: how many rows were written."""
+    if len(list(session.execute("SELECT peer FROM system.peers"))) != nodes - 1:
         raise SystemExit("the server is one of several: drivers would find the others and pass the replaying server by")
-    for statement in schema.DDL:
+    for statement in (schema.KEYSPACE_DDL.format(nodes), *schema.DDL):
         session.execute(statement)
     if is_full(session):
         return 0
@@ -53,7 +53,8 @@ def main() -> None:
     cluster = connect(order["package"], order["host"], order["port"])
     session = cluster.connect()
     session.default_timeout = 60
-    print(json.dumps({"rows": load(session, order["package"])}))
+    session.default_consistency_level = importlib.import_module(order["package"]).ConsistencyLevel.ALL
+    print(json.dumps({"rows": load(session, order["package"], order["nodes"])}))
     cluster.shutdown()
 
 

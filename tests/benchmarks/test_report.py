@@ -127,6 +127,20 @@ def test_markdown_tables_are_well_formed(found: Results) -> None:
     assert "| select<br>256 at once | 120.0 k/s<br>8.33 us |" in text
 
 
+def test_the_cluster_has_a_table_and_targets_of_its_own(found: Results, tmp_path: Path) -> None:
+    found.cluster = [{name: one[name] for name in ("geventcql v4", "acsylla v4")} for one in found.rounds]
+    found.rounds = []
+    sheet, *_ = report.sheets(found)
+    assert "three nodes" in sheet.title and list(sheet.columns) == ["", "geventcql v4", "acsylla v4", "rate: v4 / acsylla"]
+    judged = {target.name: target for target in results.targets(found)}
+    assert not judged["select @256, rate: v4 / acsylla, three nodes"].met
+    assert judged["sync1, rate: v4 / acsylla, three nodes"].met
+    assert "select @256, rate: v4 / acsylla" not in judged
+    path = tmp_path / "results.json"
+    path.write_text(found.to_json())
+    assert results.from_json(path) == found
+
+
 def test_publish_replaces_what_stands_between_the_markers(found: Results, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# Before\n\n{report.BEGIN}\n\nold words\n\n{report.END}\n\nbehind\n")
