@@ -17,8 +17,9 @@ from benchmarks import schema  # noqa: E402
 
 
 def connect(package: str, host: str, port: int) -> Any:
-    """A Cluster of the named driver, one host known."""
-    options = {}
+    """A Cluster of the named driver, which uses that one host: others may be told to stand where nothing listens yet."""
+    policy = importlib.import_module(f"{package}.policies").WhiteListRoundRobinPolicy
+    options = {"load_balancing_policy": policy([host])}
     if package == "cassandra":
         options["connection_class"] = importlib.import_module("cassandra.io.geventreactor").GeventConnection
     cluster = importlib.import_module(f"{package}.cluster").Cluster
@@ -33,7 +34,7 @@ def is_full(session: Any) -> bool:
 def load(session: Any, package: str, nodes: int) -> int:
     """Create what is missing and fill it, on each of the nodes: how many rows were written."""
     if len(list(session.execute("SELECT peer FROM system.peers"))) != nodes - 1:
-        raise SystemExit("the server is one of several: drivers would find the others and pass the replaying server by")
+        raise SystemExit(f"the server is not one of {nodes}: drivers would find others and pass the replaying server by")
     for statement in (schema.KEYSPACE_DDL.format(nodes), *schema.DDL):
         session.execute(statement)
     if is_full(session):
