@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import gevent
@@ -29,6 +29,7 @@ from geventcql.errors import (
     WrongHubError,
 )
 from geventcql.familiar import FamiliarConnections
+from geventcql.handed_on import handing_on
 from geventcql.host import EndPoint, Host
 from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata
@@ -417,3 +418,6 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         state = "shut down" if self.is_shutdown else "connected" if self._connecting else "not connected"
         name = self.metadata.cluster_name or "(name not known)"
         return f"<Cluster {name} {state} {len(self.metadata.all_hosts())} hosts v{self._protocol_version}>"
+
+if not TYPE_CHECKING:
+    __getattr__ = handing_on(__name__)

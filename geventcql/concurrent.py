@@ -16,6 +16,7 @@ from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
 from geventcql.errors import ConnectionShutdown, WrongHubError
+from geventcql.handed_on import handing_on
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT
 from geventcql.waiting import thread_id
@@ -215,3 +216,6 @@ def execute_concurrent_async(
 
     session._spawn(run).rawlink(ended)
     return results
+
+if not TYPE_CHECKING:
+    __getattr__ = handing_on(__name__)

@@ -1,5 +1,7 @@
 """cassandra-driver's names around connections (layer: facade; re-exports only)."""
 
+from typing import TYPE_CHECKING
+
 from geventcql.endpoints import SniEndPoint, SniEndPointFactory, UnixSocketEndPoint
 from geventcql.errors import (
     ConnectionBusy,
@@ -9,6 +11,7 @@ from geventcql.errors import (
     ProtocolError,
     ProtocolVersionUnsupported,
 )
+from geventcql.handed_on import handing_on
 from geventcql.host import DefaultEndPoint, DefaultEndPointFactory, EndPoint, EndPointFactory
 from geventcql.net.connection import Connection
 
@@ -28,3 +31,6 @@ __all__ = [
     "SniEndPointFactory",
     "UnixSocketEndPoint",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = handing_on(__name__)

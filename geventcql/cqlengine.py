@@ -1,8 +1,7 @@
-"""Refuses the names of `cassandra.cqlengine` with the reason (layer: facade)."""
+"""Refuses `cassandra.cqlengine` and what is in it with the reason (layer: facade)."""
 
-from geventcql.unsupported import refusing
-
-__getattr__ = refusing(
-    __name__,
-    "the object mapper is not part of geventcql; execute statements with geventcql.cluster.Session",
+raise ImportError(
+    "geventcql.cqlengine is not there: the object mapper is not part of geventcql. Execute statements with "
+    "geventcql.cluster.Session, or stay with cassandra-driver, whose Session the mapper needs, for models",
+    name=__name__,
 )

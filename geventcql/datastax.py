@@ -1,8 +1,7 @@
-"""Refuses the names of `cassandra.datastax` with the reason (layer: facade)."""
+"""Refuses `cassandra.datastax` and what is in it with the reason (layer: facade)."""
 
-from geventcql.unsupported import refusing
-
-__getattr__ = refusing(
-    __name__,
-    "what is particular to DataStax Enterprise and Astra (graph, insights, cloud bundles) is not supported",
+raise ImportError(
+    "geventcql.datastax is not there: what is particular to DataStax Enterprise and Astra (graph, insights, cloud bundles) is "
+    "not supported",
+    name=__name__,
 )

@@ -1,8 +1,7 @@
-"""Refuses the names of `cassandra.graph` with the reason (layer: facade)."""
+"""Refuses `cassandra.graph` and what is in it with the reason (layer: facade)."""
 
-from geventcql.unsupported import refusing
-
-__getattr__ = refusing(
-    __name__,
-    "DataStax Enterprise's graph is not supported: execute CQL, or stay with cassandra-driver for it",
+raise ImportError(
+    "geventcql.graph is not there: DataStax Enterprise's graph is not supported. Execute CQL, or stay with cassandra-driver "
+    "for it",
+    name=__name__,
 )

@@ -14,6 +14,7 @@ from geventcql.cqltypes import class_of
 from geventcql.cython.codecs import UNSET, BindEncoder, ColumnSpec, RowDecoder
 from geventcql.encoder import Encoder, ValueSequence, bind_params
 from geventcql.errors import TraceUnavailable
+from geventcql.handed_on import handing_on
 from geventcql.protocol.constants import BatchType
 from geventcql.rows import (
     PseudoNamedTupleRow,
@@ -407,3 +408,6 @@ def _split_values(payload: bytes) -> list[Any]:
             values.append(payload[position : position + length])
             position += length
     return values
+
+if not TYPE_CHECKING:
+    __getattr__ = handing_on(__name__)

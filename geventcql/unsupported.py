@@ -6,7 +6,6 @@ UnsupportedOperation, which says why and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from geventcql.errors import UnsupportedOperation
@@ -16,7 +15,6 @@ __all__ = [
     "GraphAnalyticsExecutionProfile",
     "GraphExecutionProfile",
     "Unsupported",
-    "refusing",
 ]
 
 NO_GRAPH = "DataStax Enterprise's graph is not supported by geventcql: execute CQL, or stay with cassandra-driver for it"
@@ -45,14 +43,3 @@ class ContinuousPagingOptions(Unsupported):
     """(`cassandra.cluster.ContinuousPagingOptions`)"""
 
     reason = "continuous paging is a feature of DSE that geventcql does not have; automatic paging reads ahead, too"
-
-
-def refusing(module: str, reason: str) -> Callable[[str], Any]:
-    """A module's `__getattr__` that refuses every name, saying why."""
-
-    def __getattr__(name: str) -> Any:
-        if name.startswith("__"):  # asked for by Python itself
-            raise AttributeError(name)
-        raise ImportError(f"{module}.{name} is not there: {reason}", name=module)
-
-    return __getattr__

@@ -36,6 +36,7 @@ MODULES = {
     "": "facade",
     "_version": "foundation",
     "errors": "foundation",
+    "handed_on": "foundation",
     "auth": "model",
     "encoder": "model",
     "endpoints": "model",

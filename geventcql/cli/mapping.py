@@ -58,7 +58,7 @@ REASONS = (
 """Patterns of what is not there, or is refused when it is used, without `cassandra.`; the first that fits says why."""
 
 _ABSENT = ("cqlengine", "datastax", "graph")
-"""Modules that are there to refuse their names."""
+"""Modules that are there to be refused with a reason."""
 
 _REFUSED = (
     "auth.*GSSAPI*", "connection.Sni*", "connection.UnixSocketEndPoint", "protocol.NumpyProtocolHandler",
@@ -85,9 +85,9 @@ def _reason(path: str) -> str:
 
 
 def _attribute(module: str, name: str) -> Any:
-    """None if it is not there, or refuses to be."""
+    """None if it is not there, or only handed on."""
     try:
-        return getattr(importlib.import_module(module), name, None)
+        return vars(importlib.import_module(module)).get(name)
     except ImportError:
         return None
 

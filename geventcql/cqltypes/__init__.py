@@ -4,6 +4,8 @@
 `CassandraType` for server classes of their own.
 """
 
+from typing import TYPE_CHECKING
+
 from geventcql.cqltypes.base import (
     EMPTY,
     CassandraType,
@@ -62,6 +64,7 @@ from geventcql.cqltypes.native import (
     is_counter_type,
     is_reversed_casstype,
 )
+from geventcql.handed_on import handing_on
 
 cassandra_empty_type = f"{apache_cassandra_type_prefix}EmptyType"
 cql_empty_type = "empty"
@@ -125,3 +128,6 @@ __all__ = [
     "python_to_cqltype",
     "strip_frozen",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = handing_on(__name__)

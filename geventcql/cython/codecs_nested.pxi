@@ -87,6 +87,14 @@ cdef int write_cell(Writer *w, CqlType cql_type, object value) except -1:
     return 0
 
 
+cdef inline int write_item(Writer *w, CqlType cql_type, object value) except -1:
+    """As :func:`write_cell`, in a collection, which can hold no null: None is an empty value, as cassandra-driver has it."""
+    if value is None:
+        store32(advance(w, 4), 0)
+        return 0
+    return write_cell(w, cql_type, value)
+
+
 cdef int write_elements(Writer *w, CqlType element, object value) except -1:
     """The elements of a list or set, from any iterable that is not a str."""
     cdef Py_ssize_t start
@@ -99,11 +107,11 @@ cdef int write_elements(Writer *w, CqlType element, object value) except -1:
     start = w.size
     if PyList_CheckExact(value):
         for item in <list>value:
-            write_cell(w, element, item)
+            write_item(w, element, item)
             count += 1
     else:
         for item in <tuple>value:
-            write_cell(w, element, item)
+            write_item(w, element, item)
             count += 1
     store32(w.data + start - 4, count)
     return 0
@@ -215,8 +223,8 @@ cdef class MapType(CqlType):
         start = w.size
         if PyDict_CheckExact(value):
             for key, item in (<dict>value).items():
-                write_cell(w, self.key, key)
-                write_cell(w, self.element, item)
+                write_item(w, self.key, key)
+                write_item(w, self.element, item)
                 count += 1
         else:
             try:
@@ -224,8 +232,8 @@ cdef class MapType(CqlType):
             except AttributeError:
                 raise TypeError("must be a mapping") from None
             for key, item in pairs:
-                write_cell(w, self.key, key)
-                write_cell(w, self.element, item)
+                write_item(w, self.key, key)
+                write_item(w, self.element, item)
                 count += 1
         store32(w.data + start - 4, count)
         return 0

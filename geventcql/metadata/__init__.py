@@ -3,6 +3,9 @@
 Layer: model.
 """
 
+from typing import TYPE_CHECKING
+
+from geventcql.handed_on import handing_on
 from geventcql.metadata.cluster import Metadata
 from geventcql.metadata.functions import Aggregate, Function, UserType
 from geventcql.metadata.grouping import NO_VALID_REPLICA, group_keys_by_replica
@@ -87,3 +90,6 @@ __all__ = [
     "protect_names",
     "protect_value",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = handing_on(__name__)

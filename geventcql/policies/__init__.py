@@ -3,6 +3,9 @@
 Layer: model. Each family has a module of its own.
 """
 
+from typing import TYPE_CHECKING
+
+from geventcql.handed_on import handing_on
 from geventcql.policies.conviction import ConvictionPolicy, SimpleConvictionPolicy
 from geventcql.policies.encryption import ColDesc, ColumnEncryptionPolicy
 from geventcql.policies.load_balancing import (
@@ -83,3 +86,6 @@ __all__ = [
     "WriteType",
     "default_lbp_factory",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = handing_on(__name__)

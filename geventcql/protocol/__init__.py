@@ -4,6 +4,8 @@ Layer: protocol; imports the foundation and the compiled core only. Here stand t
 `cassandra.protocol`.
 """
 
+from typing import TYPE_CHECKING
+
 from geventcql.cython.codecs import ColumnSpec as ColumnMetadata
 from geventcql.errors import (
     AlreadyExistsException,
@@ -34,6 +36,7 @@ from geventcql.errors import ConfigurationErrorMessage as ConfigurationException
 from geventcql.errors import FrameError as InternalError
 from geventcql.errors import RequestExecutionErrorMessage as RequestExecutionException
 from geventcql.errors import RequestValidationErrorMessage as RequestValidationException
+from geventcql.handed_on import handing_on
 from geventcql.protocol.constants import (
     RESULT_KIND_PREPARED,
     RESULT_KIND_ROWS,
@@ -87,3 +90,6 @@ __all__ = [
     "cython_protocol_handler",
     "error_classes",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = handing_on(__name__)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cassandra.cqltypes import lookup_casstype
 
 from geventcql import util
 from geventcql.cython import codecs
@@ -251,11 +252,18 @@ def test_uuids_are_like_those_of_the_constructor() -> None:
 # -- collections, user types -------------------------------------------------------------------------------------------
 
 
-def test_null_inside_a_collection_is_null_on_the_wire() -> None:
-    compiled = parse_cql_type("list<text>")
-    data = compiled.encode(["a", None])
-    assert data == bytes.fromhex("00000002" + "0000000161" + "ffffffff")
-    assert compiled.decode(data) == ["a", None]
+@pytest.mark.parametrize("text", ["list<text>", "set<text>", "list<int>", "map<text, text>", "map<text, int>"])
+def test_none_inside_a_collection_is_an_empty_value(text: str) -> None:
+    """As in cassandra-driver: collections cannot hold nulls, at which servers raise NullPointerException."""
+    empty: Any = {None: None} if text.startswith("map") else [None]
+    ours, theirs = parse_cql_type(text), lookup_casstype(parse_cql_type(text).cass_name)
+    assert ours.encode(empty) == theirs.to_binary(empty, 4)
+    assert ours.decode(ours.encode(empty)) == theirs.from_binary(theirs.to_binary(empty, 4), 4)
+
+
+def test_nulls_inside_a_collection_are_read() -> None:
+    data = bytes.fromhex("00000002" + "0000000161" + "ffffffff")
+    assert parse_cql_type("list<text>").decode(data) == ["a", None]
     assert parse_cql_type("set<text>").decode(data) == ["a", None]
     nulls = bytes.fromhex("00000001ffffffffffffffff")
     assert parse_cql_type("map<text, int>").decode(nulls) == {None: None}
