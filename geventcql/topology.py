@@ -109,6 +109,8 @@ class Topology:
                      "listen_address", "listen_port"):  # fmt: skip
             setattr(host, name, getattr(addresses, name))
         host.release_version = row.get("release_version")
+        host.dse_version, host.dse_workload = row.get("dse_version"), row.get("workload")
+        host.dse_workloads = row.get("workloads")
         host.tokens = tuple(row.get("tokens") or ())
 
     def _forget(self, seen: set[Any]) -> None:

@@ -1,14 +1,20 @@
-"""Every public name of cassandra-driver's modules that is not there stands in docs/migration.md, and no other does."""
+"""Every public name of cassandra-driver's modules, and attribute of their classes and instances, that is not there stands in
+docs/migration.md, and no other does.
+"""
 
 from __future__ import annotations
 
 import ast
 import fnmatch
+import functools
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import cassandra
 import pytest
@@ -73,17 +79,50 @@ def is_property(function: ast.FunctionDef) -> bool:
     return any(ast.unparse(decorator) in ("property", f"{function.name}.setter") for decorator in function.decorator_list)
 
 
+def defined_in_class(node: ast.ClassDef) -> set[str]:
+    """Methods, properties, what the class body assigns, and what methods set on `self`."""
+    names = {each for each in defined(node.body) if not each.startswith("_")}
+    names |= {each.target.id for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)}
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.args.args:
+            names |= set_on(method, method.args.args[0].arg)
+    return {each for each in names if not each.startswith("_")}
+
+
+def set_on(node: ast.AST, owner: str) -> set[str]:
+    """The attributes that are set on the variable of this name."""
+    return {
+        each.attr
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute)
+        and isinstance(each.ctx, ast.Store)
+        and isinstance(each.value, ast.Name)
+        and each.value.id == owner
+    }
+
+
+def has(ours: Any, name: str) -> bool:
+    """Whether the class, or its instances, have an attribute."""
+    if issubclass(ours, Enum) and name in ("name", "value"):
+        return True
+    return hasattr(ours, name) or any(name in attributes(cls) for cls in ours.__mro__)
+
+
+@functools.cache
+def attributes(cls: type) -> set[str]:
+    """What a class of ours, without its bases, annotates or sets on `self`; a compiled one has its attributes itself."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, TypeError):
+        return set()
+    return {*inspect.get_annotations(cls), *set_on(tree, "self")}
+
+
 def missing_in_class(path: str) -> set[str]:
-    """Methods; other attributes are often made by the constructor."""
     module, _, name = path.rpartition(".")
     [theirs] = [node for node in source(module) if isinstance(node, ast.ClassDef) and node.name == name]
     ours = getattr(importlib.import_module(f"geventcql.{module}".rstrip(".")), name)
-    names = {
-        node.name
-        for node in theirs.body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not is_property(node)
-    }
-    return {name for name in names - NOT_MEANT if not hasattr(ours, name)} - inspect.get_annotations(ours).keys()
+    return {name for name in defined_in_class(theirs) - NOT_MEANT if not has(ours, name)}
 
 
 def documented() -> dict[str, list[str]]:

@@ -22,11 +22,13 @@ __all__ = ["Metadata"]
 class Metadata:
     """Hosts, keyspaces and token map of one cluster (`cassandra.metadata.Metadata`).
 
-    Attributes: cluster_name; partitioner: its Java class name.
+    Attributes: cluster_name; partitioner: its Java class name; dbaas: False: it is not DataStax Astra.
 
     Parameters:
         source: where the schema is read from when it is looked at.
     """
+
+    dbaas = False
 
     def __init__(self, source: SchemaSource = NOT_CONNECTED) -> None:
         self.cluster_name: str | None = None

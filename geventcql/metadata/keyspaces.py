@@ -83,6 +83,7 @@ class KeyspaceMetadata:
         replication_strategy: made of the class name and its options; None if those are not understood, and for a
             virtual keyspace.
         virtual: whether it is a virtual keyspace, which shows what the server knows of itself.
+        graph_engine: None; is_graph_enabled: False: DataStax's graphs are not known.
         tables, views, indexes, user_types: read-only mappings by name of TableMetadata, MaterializedViewMetadata,
             IndexMetadata and UserType.
         functions, aggregates: read-only mappings by signature, as in 'sum(int,int)', of Function and Aggregate.
@@ -91,6 +92,9 @@ class KeyspaceMetadata:
     look all objects of that kind. What has been read is kept until it changes. Where reading fails, the error is raised
     to whoever looks: `NoHostAvailable`, `OperationTimedOut`, or what the server answered.
     """
+
+    graph_engine = None
+    is_graph_enabled = False
 
     def __init__(
         self, name: str, durable_writes: bool | None, strategy_class: str | None, strategy_options: Mapping[str, str]
