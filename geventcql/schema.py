@@ -58,8 +58,11 @@ class SchemaReader:
 
     @property
     def enabled(self) -> bool:
-        """Whether looking at metadata may read: the Cluster is connected, and its ``schema_metadata_enabled`` is set."""
-        return self._cluster.schema_metadata_enabled and self._cluster._connecting is not None
+        """Whether a look at what has not been read is to read it: the Cluster is connected, or was (then :meth:`load` fails:
+        what nobody has read must not look empty), and its ``schema_metadata_enabled`` is set.
+        """
+        cluster = self._cluster
+        return cluster.schema_metadata_enabled and (cluster._connecting is not None or cluster.is_shutdown)
 
     def load(self, key: Hashable, read: Callable[[Ask], R]) -> R:
         """What ``read`` returns, run in a driver greenlet, once for all who ask for ``key`` meanwhile; waits.
@@ -69,6 +72,11 @@ class SchemaReader:
         :raises BlockingSwitchOutError: called in the hub, or where the control connection would wait for itself
         """
         cluster = self._cluster
+        if cluster.is_shutdown and cluster._connecting is None:
+            raise DriverException(
+                "the Cluster was shut down, and this part of its schema was not read before, or has changed since: look at it "
+                "before shutdown(), or keep a copy, as in copy.deepcopy(cluster.metadata.keyspaces['name'])"
+            )
         if cluster._connecting is None:
             raise DriverException("the Cluster is not connected: its schema cannot be read")
         if cluster._thread != thread_id():

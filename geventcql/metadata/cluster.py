@@ -7,6 +7,7 @@ greenlet may read at any time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from geventcql.host import EndPoint, Host
@@ -39,6 +40,14 @@ class Metadata:
         self._hosts: Mapping[Host, Host] = {}
         self._by_endpoint: Mapping[EndPoint, Host] = {}
         self._keyspaces = Keyspaces(source, self._replication_changed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "on_token_map": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, by pickle or `copy`, belongs to no Cluster. Whatever is in the keyspaces is read for it, and waited for."""
+        vars(self).update(state)
+        self._keyspaces = Keyspaces.of(state["_keyspaces"], self._replication_changed)
 
     # -- hosts
 

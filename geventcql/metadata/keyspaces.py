@@ -121,12 +121,18 @@ class KeyspaceMetadata:
 
     def _take(self, contents: Contents) -> None:
         self._contents = contents
-        self.tables: Mapping[str, TableMetadata] = contents.tables
-        self.views: Mapping[str, MaterializedViewMetadata] = contents.views
-        self.indexes: Mapping[str, IndexMetadata] = contents.indexes
-        self.user_types: Mapping[str, UserType] = contents.user_types
-        self.functions: Mapping[str, Function] = contents.functions
-        self.aggregates: Mapping[str, Aggregate] = contents.aggregates
+        self.tables: Snapshot[TableMetadata] = contents.tables
+        self.views: Snapshot[MaterializedViewMetadata] = contents.views
+        self.indexes: Snapshot[IndexMetadata] = contents.indexes
+        self.user_types: Snapshot[UserType] = contents.user_types
+        self.functions: Snapshot[Function] = contents.functions
+        self.aggregates: Snapshot[Aggregate] = contents.aggregates
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what reads: a pickled or deep copy has dicts of all there is, which is read for it, and waited for."""
+        state = dict(vars(self))
+        del state["_contents"]
+        return state
 
     def as_cql_query(self) -> str:
         """The CREATE KEYSPACE statement; for a virtual keyspace a comment."""
@@ -198,6 +204,15 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         self._version = 0
         self._asked = self._taken = 0
         """How many readings were asked for, and the number of the last one that was taken."""
+
+    @classmethod
+    def of(cls, found: Mapping[str, KeyspaceMetadata], on_replication: Callable[[], object]) -> Keyspaces:
+        """These, and nowhere to read others from."""
+        keyspaces = cls(NOT_CONNECTED, on_replication)
+        virtual = {name for name, keyspace in found.items() if keyspace.virtual}
+        keyspaces.known = {name: keyspace for name, keyspace in found.items() if name not in virtual}
+        keyspaces._virtual = {name: found[name] for name in virtual}
+        return keyspaces
 
     def ask(self) -> tuple[int, int]:
         """A reading is asked for: its number and version, to be given to :meth:`replace` with what comes."""

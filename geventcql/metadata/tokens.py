@@ -217,5 +217,8 @@ class TokenMap:
             replicas = known[position] = self._NO_REPLICAS if strategy is None else strategy.replicas(self._ring, position)
         return replicas
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TokenMap, (self.token_class, self._ring, self._strategies)  # what was worked out is worked out anew
+
     def __repr__(self) -> str:
         return f"<TokenMap: {len(self._ring.values)} tokens, {len(self._by_keyspace)} keyspaces>"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -18,6 +19,7 @@ from geventcql.control import PAGE_SIZE
 from geventcql.errors import ConnectionShutdown, DriverException, InvalidRequest, OperationTimedOut, WrongHubError
 from geventcql.metadata import NO_VALID_REPLICA, KeyspaceMetadata, TableMetadata, group_keys_by_replica
 from geventcql.policies import AddressTranslator
+from geventcql.protocol.responses import SchemaChange
 from geventcql.session import Session
 from tests.driver.schemanode import SCHEMA, schema_queries, schema_with, serve_schema
 from tests.driver.support import cluster_of, eventually, in_hub, outcome
@@ -170,9 +172,36 @@ def test_a_shutdown_while_others_wait(node: FakeNode, cluster: Cluster, ks: Keys
     cluster.shutdown()
     assert isinstance(waiting.get(timeout=5), ConnectionShutdown)
     assert isinstance(late.get(timeout=5), ConnectionShutdown)
-    assert list(ks.tables) == ["b"] and "a" not in ks.tables and len(ks.views) == 0
-    with pytest.raises(DriverException, match="not connected"):
+    with pytest.raises(DriverException, match="shut down"):
         cluster.refresh_table_metadata("ks", "a")
+
+
+def test_after_the_shutdown(cluster: Cluster, schema: SchemaServer, ks: KeyspaceMetadata) -> None:
+    """What was read is there; what was not does not look as if there were none."""
+    schema.keyspace("other")
+    schema.table("other", "t")
+    cluster.metadata.schema_changed(SchemaChange("CREATED", "KEYSPACE", "other", None, None))
+    other = cluster.metadata.keyspaces["other"]
+    assert ks.tables["b"].name == "b" and len(ks.functions) == 0 and list(other.tables) == ["t"] and len(other.views) == 0
+    twin = copy.deepcopy(other)
+    cluster.metadata.schema_changed(SchemaChange("UPDATED", "TABLE", "other", "t", None))
+    cluster.shutdown()
+    assert ks.tables["b"].name == "b" and len(ks.functions) == 0 and cluster.metadata.keyspaces["ks"].tables is ks.tables
+    assert list(twin.tables) == ["t"] and cluster.metadata.get_replicas("ks", b"k")
+    looks: list[Callable[[], Any]] = [
+        lambda: ks.tables["a"], lambda: "a" in ks.tables, lambda: list(ks.tables), lambda: ks.tables.get("a"),
+        lambda: len(ks.views), lambda: other.tables["t"], lambda: list(other.views), lambda: list(cluster.metadata.keyspaces),
+        lambda: "nope" in cluster.metadata.keyspaces, ks.export_as_string, lambda: copy.deepcopy(ks),
+    ]  # fmt: skip
+    for look in looks:
+        with pytest.raises(DriverException, match="the Cluster was shut down, and this part of its schema was not read"):
+            look()
+
+
+def test_after_the_shutdown_where_looking_reads_nothing(node: FakeNode) -> None:
+    with cluster_of(node, schema_metadata_enabled=False) as cluster:
+        cluster.connect()
+    assert len(cluster.metadata.keyspaces["ks"].tables) == 0
 
 
 def test_before_the_cluster_is_connected(node: FakeNode) -> None:
