@@ -34,10 +34,10 @@ from geventcql.errors import (
 )
 from geventcql.events import Events
 from geventcql.host import DefaultEndPoint, EndPoint, Host
-from geventcql.metadata import KeyspaceMetadata
 from geventcql.metadata.keyspaces import KEYSPACES
 from geventcql.net.connection import Connection
 from geventcql.net.opening import open_negotiated
+from geventcql.net.scheduler import Turn
 from geventcql.net.transport import resolve
 from geventcql.options import connection_settings, contact_endpoints
 from geventcql.protocol import requests, responses
@@ -446,7 +446,7 @@ class ControlConnection:
         metadata = self.cluster.metadata
         asked = metadata.keyspaces.ask()  # two readings may overtake each other
         rows = self.query_on(connection, KEYSPACES)
-        metadata.set_keyspaces([KeyspaceMetadata.from_row(row) for row in rows], asked)
+        metadata.set_keyspaces(metadata.keyspaces.made_of(rows, Turn().give_way), asked)
 
     # -- schema changes -----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import logging
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from copy import copy
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
@@ -28,7 +27,7 @@ from geventcql.errors import (
     WrongHubError,
 )
 from geventcql.metadata import Metadata
-from geventcql.net.scheduler import A_TURN
+from geventcql.net.scheduler import Turn
 from geventcql.protocol.constants import SignatureDescriptor
 from geventcql.waiting import thread_id
 
@@ -43,9 +42,6 @@ __all__ = ["SchemaReader", "SchemaRefreshing"]
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
-
-TURN = 0.002
-"""Seconds of work on rows after which others get a turn."""
 
 
 class SchemaReader:
@@ -136,7 +132,8 @@ class _Asking:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._control: ControlConnection = cluster._control
-        self._turn_ends = monotonic() + TURN
+        self._turn = Turn()
+        self.give_way = self._turn.give_way
 
     def __call__(self, *queries: str) -> list[list[dict[str, Any]]]:
         """All at once, over one connection."""
@@ -149,7 +146,7 @@ class _Asking:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        self._turn_ends = monotonic() + TURN
+        self._turn.begin()
         return outcomes
 
     def _outcome(self, query: str) -> Any:
@@ -159,12 +156,6 @@ class _Asking:
             return error.to_exception()
         except Exception as error:
             return error
-
-    def give_way(self) -> None:
-        """Let others run if this greenlet has run for :data:`TURN`."""
-        if monotonic() > self._turn_ends:
-            gevent.sleep(A_TURN)
-            self._turn_ends = monotonic() + TURN
 
 
 class SchemaRefreshing:
