@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,14 @@ from gevent.exceptions import BlockingSwitchOutError
 from geventcql import UserAggregateDescriptor, UserFunctionDescriptor
 from geventcql.cluster import Cluster
 from geventcql.control import PAGE_SIZE
-from geventcql.errors import ConnectionShutdown, DriverException, InvalidRequest, OperationTimedOut, WrongHubError
+from geventcql.errors import (
+    ConnectionShutdown,
+    DriverException,
+    InvalidRequest,
+    NoHostAvailable,
+    OperationTimedOut,
+    WrongHubError,
+)
 from geventcql.metadata import NO_VALID_REPLICA, KeyspaceMetadata, TableMetadata, group_keys_by_replica
 from geventcql.policies import AddressTranslator
 from geventcql.protocol.responses import SchemaChange
@@ -148,6 +156,30 @@ def test_the_control_connection_is_lost_meanwhile(node: FakeNode, cluster: Clust
     rule.remove()
     node.drop_connections()
     assert looking.get().name == "a"
+
+
+def test_nobody_answers_any_more(schema: SchemaServer) -> None:
+    """Whoever looks waits for two nodes at most, however many there are; the search goes on without him."""
+    with FakeCluster(20) as nodes:
+        serve_schema(nodes, schema)
+        with cluster_of(nodes, connect_timeout=0.3) as cluster:
+            cluster.connect()
+            ks = cluster.metadata.keyspaces["ks"]
+            rules = [node.on(Opcode.STARTUP) for node in nodes]
+            for node in nodes:
+                node.drop_connections()
+            begin = time.monotonic()
+            looks = [gevent.spawn(outcome, look) for look in (lambda: ks.tables["a"], lambda: len(ks.views))]
+            first, second = (look.get(timeout=10) for look in looks)
+            assert time.monotonic() - begin < 4  # all of them take 6 s
+            assert isinstance(first, NoHostAvailable) and isinstance(second, NoHostAvailable) and first is not second
+            assert "no server could be asked within 0.6 s" in str(first) and "being tried: 127." in str(first)
+            assert 1 <= len(first.errors) < 20 and next(iter(first.errors)) in str(first)
+            with pytest.raises(NoHostAvailable):
+                cluster.connect("ks")
+            for rule in rules:
+                rule.remove()
+            assert ks.tables["a"].name == "a"
 
 
 def test_what_changed_without_a_control_connection(
