@@ -45,6 +45,7 @@ def defined(statements: list[ast.stmt]) -> Iterator[str]:
             yield from defined([*statement.body, *statement.orelse])
 
 
+@functools.cache
 def source(module: str) -> list[ast.stmt]:
     path = Path(cassandra.__file__).parent.joinpath(*(module or "__init__").split(".")).with_suffix(".py")
     return ast.parse(path.read_text()).body
@@ -89,6 +90,21 @@ def defined_in_class(node: ast.ClassDef) -> set[str]:
     return {each for each in names if not each.startswith("_")}
 
 
+def class_of(module: str, name: str) -> ast.ClassDef | None:
+    """The definition of a class of cassandra-driver's."""
+    return next((node for node in source(module) if isinstance(node, ast.ClassDef) and node.name == name), None)
+
+
+def defined_in_bases(module: str, node: ast.ClassDef) -> set[str]:
+    """What it inherits from classes whose own names are private."""
+    names: set[str] = set()
+    for base in node.bases:
+        private = class_of(module, base.id) if isinstance(base, ast.Name) and base.id.startswith("_") else None
+        if private is not None:
+            names |= defined_in_class(private) | defined_in_bases(module, private)
+    return names
+
+
 def set_on(node: ast.AST, owner: str) -> set[str]:
     """The attributes that are set on the variable of this name."""
     return {
@@ -120,9 +136,11 @@ def attributes(cls: type) -> set[str]:
 
 def missing_in_class(path: str) -> set[str]:
     module, _, name = path.rpartition(".")
-    [theirs] = [node for node in source(module) if isinstance(node, ast.ClassDef) and node.name == name]
+    theirs = class_of(module, name)
+    assert theirs is not None
     ours = getattr(importlib.import_module(f"geventcql.{module}".rstrip(".")), name)
-    return {name for name in defined_in_class(theirs) - NOT_MEANT if not has(ours, name)}
+    names = defined_in_class(theirs) | defined_in_bases(module, theirs)
+    return {name for name in names - NOT_MEANT if not has(ours, name)}
 
 
 def documented() -> dict[str, list[str]]:

@@ -98,9 +98,14 @@ class ReplicationFactor:
 
 
 class ReplicationStrategy:
-    """The interface of all strategies (`cassandra.metadata.ReplicationStrategy`). Equal if they replicate alike."""
+    """The interface of all strategies (`cassandra.metadata.ReplicationStrategy`). Equal if they replicate alike.
+
+    `name`: of the class, without its Java package. `options_map`: class and options of a strategy that is not known, as they
+    came; None for others, which have attributes for them.
+    """
 
     name = ""
+    options_map: Mapping[str, str] | None = None
 
     @staticmethod
     def create(strategy_class: str | None, options_map: Mapping[str, str]) -> ReplicationStrategy | None:
@@ -161,7 +166,8 @@ class UnknownStrategy(ReplicationStrategy):
 
     def __init__(self, name: str, options_map: Mapping[str, str]) -> None:
         self.name = name
-        self.options_map = dict(options_map)
+        self._options = dict(options_map)
+        self.options_map = {**options_map, "class": name}
 
     def replicas(self, ring: Ring, position: int) -> tuple[Host, ...]:
         """None."""
@@ -169,7 +175,7 @@ class UnknownStrategy(ReplicationStrategy):
 
     def options(self) -> dict[str, str]:
         """The options as they came."""
-        return self.options_map
+        return self._options
 
 
 class LocalStrategy(ReplicationStrategy):
