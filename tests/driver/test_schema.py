@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import threading
 import time
 import uuid
@@ -206,6 +207,19 @@ def test_a_shutdown_while_others_wait(node: FakeNode, cluster: Cluster, ks: Keys
     assert isinstance(late.get(timeout=5), ConnectionShutdown)
     with pytest.raises(DriverException, match="shut down"):
         cluster.refresh_table_metadata("ks", "a")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda what: pickle.loads(pickle.dumps(what))])
+def test_all_that_a_cluster_knows_is_copied(cluster: Cluster, copied: Callable[[Any], Any]) -> None:
+    cluster.connect()
+    twin = copied(cluster.metadata)
+    assert twin.export_schema_as_string() == cluster.metadata.export_schema_as_string()
+    assert "CREATE TABLE ks.a" in twin.export_schema_as_string()
+    (host,), (original,) = twin.all_hosts(), cluster.metadata.all_hosts()
+    assert host == original and host is not original and host.is_up and host.endpoint == original.endpoint
+    assert twin.get_replicas("ks", b"k") == [host] and copied(original) == host
+    cluster.shutdown()
+    assert list(twin.keyspaces["ks"].tables) == ["a", "b"] and twin.cluster_name == "fake"
 
 
 def test_after_the_shutdown(cluster: Cluster, schema: SchemaServer, ks: KeyspaceMetadata) -> None:
