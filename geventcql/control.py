@@ -426,6 +426,7 @@ class ControlConnection:
             self._confirm_after = min(2 * self._confirm_after, CONFIRM_LATEST)
         else:
             self._confirm_after = CONFIRM_AFTER
+        self.topology.rebuild_tokens()
         if self.cluster.token_metadata_enabled:
             self._read_keyspaces(connection)
         host_id = local.get("host_id")
