@@ -65,9 +65,11 @@ class ClusterHosts(ClusterOptions):
         """Have a :class:`~geventcql.policies.HostStateListener` told of hosts that come, go down, come back and leave.
 
         Each change is told once, in order, in a greenlet of the driver's, where a listener may wait and execute statements;
-        while it does, listeners hear of nothing else. The hosts that a connecting Cluster finds are told as ``on_add``.
+        while it does, listeners hear of nothing else. The hosts that a connecting Cluster finds are told as ``on_add``. A
+        listener that is registered twice is told once.
         """
-        self._listeners.append(listener)
+        if listener not in self._listeners:
+            self._listeners.append(listener)
 
     def unregister_listener(self, listener: Any) -> None:
         """Take back :meth:`register_listener`.

@@ -34,10 +34,10 @@ from geventcql.errors import (
 )
 from geventcql.events import Events
 from geventcql.host import DefaultEndPoint, EndPoint, Host
-from geventcql.metadata import KeyspaceMetadata
 from geventcql.metadata.keyspaces import KEYSPACES
 from geventcql.net.connection import Connection
 from geventcql.net.opening import open_negotiated
+from geventcql.net.scheduler import Turn
 from geventcql.net.transport import resolve
 from geventcql.options import connection_settings, contact_endpoints
 from geventcql.protocol import requests, responses
@@ -89,6 +89,9 @@ class ControlConnection:
         self._asked_for = AsyncResult()
         """What those get who wait for the connection: of the round of attempts that is under way or comes next."""
         self._waited_for = False
+        self._tried: dict[str, BaseException] = {}
+        """What those nodes said that were tried in the round of attempts that is under way, by end point as text."""
+        self._trying: EndPoint | None = None
         self._refreshed = AsyncResult()
         """What those get who wait for the next reading of the topology."""
         self._has_peers_v2 = True
@@ -110,10 +113,11 @@ class ControlConnection:
         """Begin to keep it open."""
         self.greenlet = gevent.spawn(self._run)
 
-    def connect(self) -> Connection:
+    def connect(self, wait: float | None = None) -> Connection:
         """The open connection; waits for it if there is none.
 
-        :raises NoHostAvailable: nobody could be used; its ``errors`` say why, by end point as text
+        :param wait: seconds; until every node has been tried if left out
+        :raises NoHostAvailable: nobody could be used, or nobody yet; its ``errors`` say why, by end point as text
         :raises UnresolvableContactPoints: no contact point's name is known
         :raises ConnectionShutdown: the Cluster was shut down; or there is none, and it is the control greenlet that asks
         """
@@ -126,8 +130,16 @@ class ControlConnection:
             raise ConnectionShutdown("the control connection was lost", None)
         self._waited_for = True
         self._wake.set()
-        opened: Connection = self._asked_for.get()
-        return opened
+        with gevent.Timeout(wait, False):
+            opened: Connection = self._asked_for.get()
+            return opened
+        tried = dict(self._tried)
+        told = "; ".join(f"{endpoint}: {error}" for endpoint, error in tried.items())
+        raise NoHostAvailable(
+            f"no server could be asked within {wait} s, the control connection was lost: {told or 'none has answered yet'}; "
+            f"being tried: {self._trying}",
+            tried,
+        )
 
     # -- the control greenlet -----------------------------------------------------------------------------------------------
 
@@ -213,8 +225,9 @@ class ControlConnection:
         self._wake.set()
 
     def _open_any(self, but: Host | None) -> tuple[Connection, Host | None]:
-        errors: dict[str, BaseException] = {}
+        errors = self._tried = {}
         for endpoint in self._candidates(errors, but):
+            self._trying = endpoint
             if self._is_shutdown:
                 break
             try:
@@ -314,15 +327,18 @@ class ControlConnection:
     # -- queries ------------------------------------------------------------------------------------------------------
 
     def query(self, text: str) -> list[Row]:
-        """Run a query of the driver's own; waits.
+        """Run a query of the driver's own; waits, for a connection no longer than two nodes may take that do not answer.
 
         :returns: the rows as dicts by column name
         :raises ErrorMessage: the server's error
+        :raises NoHostAvailable: there was no connection by then
         """
+        limit = self.cluster.connect_timeout
+        wait = None if limit is None else 2 * limit
         try:
-            return self.query_on(self.connect(), text)
+            return self.query_on(self.connect(wait), text)
         except ConnectionException:  # it broke, perhaps long ago and unnoticed; nothing but reading is asked here
-            return self.query_on(self.connect(), text)
+            return self.query_on(self.connect(wait), text)
 
     def query_on(self, connection: Connection, text: str) -> list[Row]:
         """As :meth:`query`, on this connection."""
@@ -410,6 +426,7 @@ class ControlConnection:
             self._confirm_after = min(2 * self._confirm_after, CONFIRM_LATEST)
         else:
             self._confirm_after = CONFIRM_AFTER
+        self.topology.rebuild_tokens()
         if self.cluster.token_metadata_enabled:
             self._read_keyspaces(connection)
         host_id = local.get("host_id")
@@ -446,7 +463,7 @@ class ControlConnection:
         metadata = self.cluster.metadata
         asked = metadata.keyspaces.ask()  # two readings may overtake each other
         rows = self.query_on(connection, KEYSPACES)
-        metadata.set_keyspaces([KeyspaceMetadata.from_row(row) for row in rows], asked)
+        metadata.set_keyspaces(metadata.keyspaces.made_of(rows, Turn().give_way), asked)
 
     # -- schema changes -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from geventcql.errors import UnsupportedOperation
+import gevent
+
+from geventcql.errors import DriverException, UnsupportedOperation
 from geventcql.host import DefaultEndPoint, EndPoint
 from geventcql.net.connection import Connection
 from geventcql.net.opening import open_in_keyspace
@@ -17,7 +19,7 @@ from geventcql.options import connection_settings
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
 
-__all__ = ["FamiliarConnections"]
+__all__ = ["FamiliarConnections", "Submitted"]
 
 _PER_HOST = "set_core_connections_per_host, or the argument connections_per_host, says how many connections there are"
 _PER_CONNECTION = "the argument max_requests_in_flight says how many requests a connection takes"
@@ -25,6 +27,27 @@ _PER_CONNECTION = "the argument max_requests_in_flight says how many requests a 
 
 def _refuse(name: str, instead: str) -> NoReturn:
     raise UnsupportedOperation(f"Cluster.{name} has an effect with protocol v1 and v2 only, which are not spoken: {instead}")
+
+
+class Submitted(gevent.Greenlet):  # type: ignore[misc]
+    """What ``Session.submit`` returns: a Greenlet that has what cassandra-driver's future is most used for."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the function returned; waits.
+
+        :param timeout: seconds for this wait
+        :raises gevent.Timeout: ``timeout`` passed
+        :raises DriverException: it was killed, as the Cluster's shutdown does; else what the function raised
+        """
+        value = self.get(timeout=timeout)
+        if isinstance(value, gevent.GreenletExit):
+            raise DriverException(f"{self.name} was ended before it was through, as by the shutdown of its Cluster")
+        return value
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        ended: bool = self.ready()
+        return ended
 
 
 class FamiliarConnections:

@@ -5,7 +5,7 @@ Layer: model. Plain data: the host registry is the only writer of a Host's state
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import total_ordering
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -148,6 +148,7 @@ class Host:
         datacenter, rack, release_version: as the node reports them. tokens: its tokens as text.
         broadcast_address/_port: between nodes; broadcast_rpc_address/_port: for clients; listen_address/_port.
         is_up: True, False, or None before anything is known.
+        dse_version, dse_workload, dse_workloads: of nodes of DataStax Enterprise.
         conviction_policy: made by the factory for this host; decides which failures mean that it is down.
     """
 
@@ -158,6 +159,9 @@ class Host:
     listen_address: str | None = None
     listen_port: int | None = None
     release_version: str | None = None
+    dse_version: str | None = None
+    dse_workload: str | None = None
+    dse_workloads: Collection[str] | None = None
     is_up: bool | None = None
     tokens: tuple[str, ...] = ()
 

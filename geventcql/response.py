@@ -23,6 +23,7 @@ from geventcql.waiting import park
 
 if TYPE_CHECKING:
     from geventcql.execution import Execution
+    from geventcql.query import PreparedStatement
     from geventcql.session import Session
 
 __all__ = ["ResponseFuture", "ResultSet"]
@@ -236,6 +237,17 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def query(self) -> Any:
         """The statement, a prepared one with its values."""
         return self._execution.statement
+
+    @property
+    def prepared_statement(self) -> PreparedStatement | None:
+        """What was prepared before, if that is what the request executes."""
+        prepared: PreparedStatement | None = self._execution.resolved.prepared
+        return prepared
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for the request as a whole; None for no limit."""
+        return self._execution.timeout
 
     @property
     def row_factory(self) -> Callable[..., Any]:

@@ -10,7 +10,6 @@ import logging
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from copy import copy
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
@@ -28,7 +27,7 @@ from geventcql.errors import (
     WrongHubError,
 )
 from geventcql.metadata import Metadata
-from geventcql.net.scheduler import A_TURN
+from geventcql.net.scheduler import Turn
 from geventcql.protocol.constants import SignatureDescriptor
 from geventcql.waiting import thread_id
 
@@ -44,9 +43,6 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-TURN = 0.002
-"""Seconds of work on rows after which others get a turn."""
-
 
 class SchemaReader:
     """Reads parts of the schema, each once for all who wait for it: the ``SchemaSource`` of a Cluster's metadata."""
@@ -58,8 +54,11 @@ class SchemaReader:
 
     @property
     def enabled(self) -> bool:
-        """Whether looking at metadata may read: the Cluster is connected, and its ``schema_metadata_enabled`` is set."""
-        return self._cluster.schema_metadata_enabled and self._cluster._connecting is not None
+        """Whether a look at what has not been read is to read it: the Cluster is connected, or was (then :meth:`load` fails:
+        what nobody has read must not look empty), and its ``schema_metadata_enabled`` is set.
+        """
+        cluster = self._cluster
+        return cluster.schema_metadata_enabled and (cluster._connecting is not None or cluster.is_shutdown)
 
     def load(self, key: Hashable, read: Callable[[Ask], R]) -> R:
         """What ``read`` returns, run in a driver greenlet, once for all who ask for ``key`` meanwhile; waits.
@@ -69,6 +68,11 @@ class SchemaReader:
         :raises BlockingSwitchOutError: called in the hub, or where the control connection would wait for itself
         """
         cluster = self._cluster
+        if cluster.is_shutdown and cluster._connecting is None:
+            raise DriverException(
+                "the Cluster was shut down, and this part of its schema was not read before, or has changed since: look at it "
+                "before shutdown(), or keep a copy, as in copy.deepcopy(cluster.metadata.keyspaces['name'])"
+            )
         if cluster._connecting is None:
             raise DriverException("the Cluster is not connected: its schema cannot be read")
         if cluster._thread != thread_id():
@@ -128,7 +132,8 @@ class _Asking:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._control: ControlConnection = cluster._control
-        self._turn_ends = monotonic() + TURN
+        self._turn = Turn()
+        self.give_way = self._turn.give_way
 
     def __call__(self, *queries: str) -> list[list[dict[str, Any]]]:
         """All at once, over one connection."""
@@ -141,7 +146,7 @@ class _Asking:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        self._turn_ends = monotonic() + TURN
+        self._turn.begin()
         return outcomes
 
     def _outcome(self, query: str) -> Any:
@@ -151,12 +156,6 @@ class _Asking:
             return error.to_exception()
         except Exception as error:
             return error
-
-    def give_way(self) -> None:
-        """Let others run if this greenlet has run for :data:`TURN`."""
-        if monotonic() > self._turn_ends:
-            gevent.sleep(A_TURN)
-            self._turn_ends = monotonic() + TURN
 
 
 class SchemaRefreshing:

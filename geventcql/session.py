@@ -30,6 +30,7 @@ from geventcql.errors import (
     WrongHubError,
 )
 from geventcql.execution import Execution
+from geventcql.familiar import Submitted
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ProtocolVersion
@@ -399,9 +400,14 @@ class Session(SessionSettings):
             }
         return states
 
-    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run ``fn(*args, **kwargs)`` in a greenlet of the driver's, which ends with the Cluster."""
-        return self._spawn(fn, *args, **kwargs)
+    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Submitted:
+        """Run ``fn(*args, **kwargs)`` in a greenlet of the driver's, which ends with the Cluster.
+
+        :returns: the greenlet, which has ``result`` and ``done``, too
+        """
+        submitted = Submitted(fn, *args, **kwargs)
+        self.cluster._greenlets.start(submitted)
+        return submitted
 
     def shutdown(self) -> None:
         """End the Session: waiting requests fail, requests in flight end by themselves. Twice is harmless.

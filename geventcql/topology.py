@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventcql.host import EndPoint, Host, NodeAddresses
+from geventcql.net.scheduler import Turn
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -74,7 +75,6 @@ class Topology:
             else:
                 log.warning("the row of a node is not complete, it changes nothing: %s", node.row.get("peer"))
         self._forget(seen)
-        self.rebuild_tokens()
         return bool(self._missing)
 
     def _take_node(self, node: Node, seen: set[Any]) -> None:
@@ -109,6 +109,8 @@ class Topology:
                      "listen_address", "listen_port"):  # fmt: skip
             setattr(host, name, getattr(addresses, name))
         host.release_version = row.get("release_version")
+        host.dse_version, host.dse_workload = row.get("dse_version"), row.get("workload")
+        host.dse_workloads = row.get("workloads")
         host.tokens = tuple(row.get("tokens") or ())
 
     def _forget(self, seen: set[Any]) -> None:
@@ -128,15 +130,16 @@ class Topology:
         self._removed.clear()
 
     def rebuild_tokens(self, force: bool = False) -> None:
-        """Make the token map anew if what it is made of has changed."""
+        """Make the token map anew if what it is made of has changed; others get turns meanwhile."""
         if not self._cluster.token_metadata_enabled:
             return
         hosts = self._cluster.metadata.all_hosts()
         owners = (self._partitioner, {host: (host.tokens, host.datacenter, host.rack) for host in hosts})
         if not force and owners == self._owners:
             return
-        self._owners = owners
         try:
-            self._cluster.metadata.rebuild_token_map(self._partitioner, {host: host.tokens for host in hosts})
+            tokens = {host: host.tokens for host in hosts}
+            self._cluster.metadata.rebuild_token_map(self._partitioner, tokens, Turn().give_way)
         except ValueError as error:  # a token that is no number: the rest of the topology is as good as ever
             log.error("the token map could not be made of the tokens that nodes tell: %s", error)
+        self._owners = owners  # not before: whoever makes it may be killed meanwhile

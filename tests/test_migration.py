@@ -1,14 +1,20 @@
-"""Every public name of cassandra-driver's modules that is not there stands in docs/migration.md, and no other does."""
+"""Every public name of cassandra-driver's modules, and attribute of their classes and instances, that is not there stands in
+docs/migration.md, and no other does.
+"""
 
 from __future__ import annotations
 
 import ast
 import fnmatch
+import functools
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import cassandra
 import pytest
@@ -39,6 +45,7 @@ def defined(statements: list[ast.stmt]) -> Iterator[str]:
             yield from defined([*statement.body, *statement.orelse])
 
 
+@functools.cache
 def source(module: str) -> list[ast.stmt]:
     path = Path(cassandra.__file__).parent.joinpath(*(module or "__init__").split(".")).with_suffix(".py")
     return ast.parse(path.read_text()).body
@@ -73,17 +80,67 @@ def is_property(function: ast.FunctionDef) -> bool:
     return any(ast.unparse(decorator) in ("property", f"{function.name}.setter") for decorator in function.decorator_list)
 
 
-def missing_in_class(path: str) -> set[str]:
-    """Methods; other attributes are often made by the constructor."""
-    module, _, name = path.rpartition(".")
-    [theirs] = [node for node in source(module) if isinstance(node, ast.ClassDef) and node.name == name]
-    ours = getattr(importlib.import_module(f"geventcql.{module}".rstrip(".")), name)
-    names = {
-        node.name
-        for node in theirs.body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not is_property(node)
+def defined_in_class(node: ast.ClassDef) -> set[str]:
+    """Methods, properties, what the class body assigns, and what methods set on `self`."""
+    names = {each for each in defined(node.body) if not each.startswith("_")}
+    names |= {each.target.id for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)}
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.args.args:
+            names |= set_on(method, method.args.args[0].arg)
+    return {each for each in names if not each.startswith("_")}
+
+
+def class_of(module: str, name: str) -> ast.ClassDef | None:
+    """The definition of a class of cassandra-driver's."""
+    return next((node for node in source(module) if isinstance(node, ast.ClassDef) and node.name == name), None)
+
+
+def defined_in_bases(module: str, node: ast.ClassDef) -> set[str]:
+    """What it inherits from classes whose own names are private."""
+    names: set[str] = set()
+    for base in node.bases:
+        private = class_of(module, base.id) if isinstance(base, ast.Name) and base.id.startswith("_") else None
+        if private is not None:
+            names |= defined_in_class(private) | defined_in_bases(module, private)
+    return names
+
+
+def set_on(node: ast.AST, owner: str) -> set[str]:
+    """The attributes that are set on the variable of this name."""
+    return {
+        each.attr
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute)
+        and isinstance(each.ctx, ast.Store)
+        and isinstance(each.value, ast.Name)
+        and each.value.id == owner
     }
-    return {name for name in names - NOT_MEANT if not hasattr(ours, name)} - inspect.get_annotations(ours).keys()
+
+
+def has(ours: Any, name: str) -> bool:
+    """Whether the class, or its instances, have an attribute."""
+    if issubclass(ours, Enum) and name in ("name", "value"):
+        return True
+    return hasattr(ours, name) or any(name in attributes(cls) for cls in ours.__mro__)
+
+
+@functools.cache
+def attributes(cls: type) -> set[str]:
+    """What a class of ours, without its bases, annotates or sets on `self`; a compiled one has its attributes itself."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, TypeError):
+        return set()
+    return {*inspect.get_annotations(cls), *set_on(tree, "self")}
+
+
+def missing_in_class(path: str) -> set[str]:
+    module, _, name = path.rpartition(".")
+    theirs = class_of(module, name)
+    assert theirs is not None
+    ours = getattr(importlib.import_module(f"geventcql.{module}".rstrip(".")), name)
+    names = defined_in_class(theirs) | defined_in_bases(module, theirs)
+    return {name for name in names - NOT_MEANT if not has(ours, name)}
 
 
 def documented() -> dict[str, list[str]]:

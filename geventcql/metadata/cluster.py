@@ -7,12 +7,13 @@ greenlet may read at any time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from geventcql.host import EndPoint, Host
 from geventcql.metadata.keyspaces import KeyspaceMetadata, Keyspaces
 from geventcql.metadata.lazy import NOT_CONNECTED, SchemaSource
-from geventcql.metadata.replication import ReplicationStrategy
+from geventcql.metadata.replication import ReplicationStrategy, Ring
 from geventcql.metadata.tokens import TokenMap, token_class_of
 from geventcql.protocol.responses import SchemaChange
 
@@ -22,11 +23,13 @@ __all__ = ["Metadata"]
 class Metadata:
     """Hosts, keyspaces and token map of one cluster (`cassandra.metadata.Metadata`).
 
-    Attributes: cluster_name; partitioner: its Java class name.
+    Attributes: cluster_name; partitioner: its Java class name; dbaas: False: it is not DataStax Astra.
 
     Parameters:
         source: where the schema is read from when it is looked at.
     """
+
+    dbaas = False
 
     def __init__(self, source: SchemaSource = NOT_CONNECTED) -> None:
         self.cluster_name: str | None = None
@@ -34,9 +37,19 @@ class Metadata:
         self.on_token_map: Callable[[], object] | None = None
         """Called whenever the token map has been replaced; must not switch."""
         self._token_map: TokenMap | None = None
+        self._rebuilds = self._rebuilt = 0
+        """How many calls of `rebuild_token_map` there were, and the number of the last one that was taken."""
         self._hosts: Mapping[Host, Host] = {}
         self._by_endpoint: Mapping[EndPoint, Host] = {}
         self._keyspaces = Keyspaces(source, self._replication_changed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "on_token_map": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, by pickle or `copy`, belongs to no Cluster. Whatever is in the keyspaces is read for it, and waited for."""
+        vars(self).update(state)
+        self._keyspaces = Keyspaces.of(state["_keyspaces"], self._replication_changed)
 
     # -- hosts
 
@@ -141,18 +154,30 @@ class Metadata:
         if self.on_token_map is not None:
             self.on_token_map()
 
-    def rebuild_token_map(self, partitioner: str, token_map: Mapping[Host, Iterable[str]]) -> None:
+    def rebuild_token_map(
+        self, partitioner: str, token_map: Mapping[Host, Iterable[str]], give_way: Callable[[], object] | None = None
+    ) -> None:
         """Replaces the token map by one made of each host's tokens, as their text in system.local and system.peers.
 
         Needed as well when a host changes data centre or rack. With an unknown partitioner there is no token map.
+        `give_way`, if given, is called now and then; if a later call is through meanwhile, this one changes nothing.
         """
         self.partitioner = partitioner
+        self._rebuilds += 1
+        this = self._rebuilds
         token_class = token_class_of(partitioner)
         if token_class is None:
             self.token_map = None
             return
-        owners = {token_class.from_string(text).value: host for host, tokens in token_map.items() for text in tokens}
-        self.token_map = TokenMap(token_class, owners, self._strategies())
+        owners: dict[Any, Host] = {}
+        for host, tokens in token_map.items():
+            owners.update((token_class.from_string(text).value, host) for text in tokens)
+            if give_way is not None:
+                give_way()
+        ring = Ring(owners, give_way)
+        if this >= self._rebuilt:
+            self._rebuilt = this
+            self.token_map = TokenMap(token_class, ring, self._strategies())
 
     def get_replicas(self, keyspace: str, key: bytes) -> list[Host]:
         """The hosts that hold the partition of a serialized key, in a list of the caller's own; empty if not known."""

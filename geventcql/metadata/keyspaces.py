@@ -7,6 +7,8 @@ Layer: model. Names and replication are known from connecting on; everything els
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 from geventcql.metadata import reading
@@ -25,36 +27,71 @@ __all__ = ["KeyspaceMetadata", "Keyspaces"]
 KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
 
 
+_PARTS = ("tables", "views", "indexes", "user_types", "functions", "aggregates")
+
+
 class Contents:
-    """The mappings of one keyspace, under the names that KeyspaceMetadata has."""
+    """The mappings of one keyspace, under the names that KeyspaceMetadata has: each is made when it is first looked at, since
+    there may be thousands of keyspaces.
+    """
 
     def __init__(self, source: SchemaSource, keyspace: str, virtual: bool) -> None:
+        self._source = source
         self._keyspace = keyspace
-        self._read_tables = reading.read_virtual_tables if virtual else reading.read_tables
+        self._virtual = virtual
+        self._made: list[Part[Any]] = []
 
-        def part(what: str, read: Callable[[Ask, str], dict[str, Any]]) -> Part[Any]:
-            every = read_nothing if virtual else lambda ask: read(ask, keyspace)
-            return Part(source, f"{what} of {keyspace}", every)
+    def _part(self, what: str, read: Callable[[Ask, str], dict[str, Any]]) -> Part[Any]:
+        every = read_nothing if self._virtual else lambda ask: read(ask, self._keyspace)
+        part: Part[Any] = Part(self._source, f"{what} of {self._keyspace}", every)
+        self._made.append(part)
+        return part
 
-        self.views: Part[MaterializedViewMetadata] = part("views", reading.read_views)
-        self.indexes: Part[IndexMetadata] = part("indexes", reading.read_indexes)
-        self.user_types: Part[UserType] = part("user types", reading.read_user_types)
-        self.functions: Part[Function] = part("functions", reading.read_functions)
-        self.aggregates: Part[Aggregate] = part("aggregates", reading.read_aggregates)
-        self.tables = Tables(source, f"tables of {keyspace}", self._read)
-        self.parts: tuple[Part[Any], ...] = (
-            self.tables, self.views, self.indexes, self.user_types, self.functions, self.aggregates,
-        )  # fmt: skip
+    @cached_property
+    def tables(self) -> Tables:
+        tables = Tables(self._source, f"tables of {self._keyspace}", self._read)
+        self._made.append(tables)
+        return tables
+
+    @cached_property
+    def views(self) -> Part[MaterializedViewMetadata]:
+        return self._part("views", reading.read_views)
+
+    @cached_property
+    def indexes(self) -> Part[IndexMetadata]:
+        return self._part("indexes", reading.read_indexes)
+
+    @cached_property
+    def user_types(self) -> Part[UserType]:
+        return self._part("user types", reading.read_user_types)
+
+    @cached_property
+    def functions(self) -> Part[Function]:
+        return self._part("functions", reading.read_functions)
+
+    @cached_property
+    def aggregates(self) -> Part[Aggregate]:
+        return self._part("aggregates", reading.read_aggregates)
+
+    @property
+    def parts(self) -> list[Part[Any]]:
+        """All of them."""
+        return [getattr(self, name) for name in _PARTS]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled or deep copy has dicts of all there is, which is read for it, and waited for."""
+        return SimpleNamespace, (), {name: part.copy() for name, part in zip(_PARTS, self.parts, strict=True)}
 
     def _read(self, ask: Ask, names: Collection[str] | None) -> dict[str, TableMetadata]:
-        tables = self._read_tables(ask, self._keyspace, names)
+        read = reading.read_virtual_tables if self._virtual else reading.read_tables
+        tables = read(ask, self._keyspace, names)
         for table in tables.values():
             table.views = ViewsOfTable(self.views, table.name)
         return tables
 
     def forget(self) -> None:
         """All of it may have changed."""
-        for part in self.parts:
+        for part in self._made:
             part.forget()
 
     def changed(self, change: SchemaChange) -> None:
@@ -83,6 +120,7 @@ class KeyspaceMetadata:
         replication_strategy: made of the class name and its options; None if those are not understood, and for a
             virtual keyspace.
         virtual: whether it is a virtual keyspace, which shows what the server knows of itself.
+        graph_engine: None; is_graph_enabled: False: DataStax's graphs are not known.
         tables, views, indexes, user_types: read-only mappings by name of TableMetadata, MaterializedViewMetadata,
             IndexMetadata and UserType.
         functions, aggregates: read-only mappings by signature, as in 'sum(int,int)', of Function and Aggregate.
@@ -92,6 +130,9 @@ class KeyspaceMetadata:
     to whoever looks: `NoHostAvailable`, `OperationTimedOut`, or what the server answered.
     """
 
+    graph_engine = None
+    is_graph_enabled = False
+
     def __init__(
         self, name: str, durable_writes: bool | None, strategy_class: str | None, strategy_options: Mapping[str, str]
     ) -> None:
@@ -99,30 +140,55 @@ class KeyspaceMetadata:
         self.durable_writes = durable_writes
         self.replication_strategy = ReplicationStrategy.create(strategy_class, strategy_options)
         self.virtual = False
-        self._take(Contents(NOT_CONNECTED, name, virtual=False))
+        self._row: Mapping[str, Any] | None = None
+        """What it was made from."""
+        self._contents = Contents(NOT_CONNECTED, name, virtual=False)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> KeyspaceMetadata:
         """From a row of system_schema.keyspaces."""
         options = dict(row["replication"])
-        return cls(row["keyspace_name"], row["durable_writes"], options.pop("class", None), options)
+        keyspace = cls(row["keyspace_name"], row["durable_writes"], options.pop("class", None), options)
+        keyspace._row = row
+        return keyspace
 
     @classmethod
     def of_virtual(cls, name: str, source: SchemaSource) -> KeyspaceMetadata:
         """A virtual keyspace, of which nothing but the name is told."""
         keyspace = cls(name, None, None, {})
         keyspace.virtual = True
-        keyspace._take(Contents(source, name, virtual=True))
+        keyspace._contents = Contents(source, name, virtual=True)
         return keyspace
 
-    def _take(self, contents: Contents) -> None:
-        self._contents = contents
-        self.tables: Mapping[str, TableMetadata] = contents.tables
-        self.views: Mapping[str, MaterializedViewMetadata] = contents.views
-        self.indexes: Mapping[str, IndexMetadata] = contents.indexes
-        self.user_types: Mapping[str, UserType] = contents.user_types
-        self.functions: Mapping[str, Function] = contents.functions
-        self.aggregates: Mapping[str, Aggregate] = contents.aggregates
+    @property
+    def tables(self) -> Snapshot[TableMetadata]:
+        """The tables by name."""
+        return self._contents.tables
+
+    @property
+    def views(self) -> Snapshot[MaterializedViewMetadata]:
+        """The materialized views by name."""
+        return self._contents.views
+
+    @property
+    def indexes(self) -> Snapshot[IndexMetadata]:
+        """The indexes of all tables by name."""
+        return self._contents.indexes
+
+    @property
+    def user_types(self) -> Snapshot[UserType]:
+        """The user types by name."""
+        return self._contents.user_types
+
+    @property
+    def functions(self) -> Snapshot[Function]:
+        """The functions by signature, as in 'sum(int,int)'."""
+        return self._contents.functions
+
+    @property
+    def aggregates(self) -> Snapshot[Aggregate]:
+        """The aggregates by signature."""
+        return self._contents.aggregates
 
     def as_cql_query(self) -> str:
         """The CREATE KEYSPACE statement; for a virtual keyspace a comment."""
@@ -195,6 +261,15 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         self._asked = self._taken = 0
         """How many readings were asked for, and the number of the last one that was taken."""
 
+    @classmethod
+    def of(cls, found: Mapping[str, KeyspaceMetadata], on_replication: Callable[[], object]) -> Keyspaces:
+        """These, and nowhere to read others from."""
+        keyspaces = cls(NOT_CONNECTED, on_replication)
+        virtual = {name for name, keyspace in found.items() if keyspace.virtual}
+        keyspaces.known = {name: keyspace for name, keyspace in found.items() if name not in virtual}
+        keyspaces._virtual = {name: found[name] for name in virtual}
+        return keyspaces
+
     def ask(self) -> tuple[int, int]:
         """A reading is asked for: its number and version, to be given to :meth:`replace` with what comes."""
         self._asked += 1
@@ -204,6 +279,18 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         """Whether nothing was told, and no later reading has come, since one was asked for."""
         number, version = asked
         return number >= self._taken and (version == self._version or not self._is_read)
+
+    def made_of(self, rows: Iterable[Mapping[str, Any]], give_way: Callable[[], object]) -> list[KeyspaceMetadata]:
+        """The keyspaces of rows of system_schema.keyspaces; those of which nothing has changed are the objects that there are.
+
+        :param give_way: called after each
+        """
+        made = []
+        for row in rows:
+            known = self.known.get(row["keyspace_name"])
+            made.append(known if known is not None and known._row == row else KeyspaceMetadata.from_row(row))
+            give_way()
+        return made
 
     def replace(self, keyspaces: Iterable[KeyspaceMetadata], asked: tuple[int, int] | None = None) -> None:
         """These are all keyspaces of data; does not wait. What was read of their contents is kept.
@@ -217,7 +304,8 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         known = {keyspace.name: keyspace for keyspace in keyspaces}
         for name, keyspace in known.items():
             before = self.known.get(name)
-            keyspace._take(Contents(self._source, name, virtual=False) if before is None else before._contents)
+            if keyspace is not before:
+                keyspace._contents = Contents(self._source, name, virtual=False) if before is None else before._contents
         for name, gone in self.known.items():
             if name not in known:
                 gone._contents.forget()
@@ -236,13 +324,13 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
     def _read(self, ask: Ask, version: int) -> None:
         asked, _ = self.ask()
         (rows,) = ask(KEYSPACES)
+        keyspaces = self.made_of(rows, ask.give_way)
         if asked < self._taken:
             return  # a later reading has come
-        keyspaces = [KeyspaceMetadata.from_row(row) for row in rows]
-        stale = self._stale
+        stale, before = self._stale, self.known
         self.replace(keyspaces, (asked, self._version))
         if version != self._version:  # the rows may be older than what was told meanwhile
-            self._stale = stale
+            self._stale = stale | (self.known.keys() - before.keys())
 
     def forget(self) -> None:
         """Anything may have changed, but for names and replication, which whoever calls this reads himself."""

@@ -70,6 +70,22 @@ class Snapshot(Mapping[str, T]):
         """The objects, as they are now."""
         return self._all().values()
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self.copy())
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self}
+
+    def copy(self) -> dict[str, T]:
+        """What there is now, in a dict of the caller's own."""
+        return dict(self._all())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self.copy(),)  # a copy by pickle or `copy` is a dict, too: it belongs to no Cluster
+
 
 class Part(Snapshot[T]):
     """All objects of one kind in a keyspace, by name: read as a whole, when first looked at and when they have changed.

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from geventcql.errors import InvalidRequest
 from geventcql.metadata.functions import Aggregate, Function, UserType
-from geventcql.metadata.names import protect_value
+from geventcql.metadata.names import protect_names, protect_value
 from geventcql.metadata.tables import (
     ColumnMetadata,
     IndexMetadata,
@@ -89,6 +89,7 @@ def read_tables(ask: Ask, keyspace: str, names: Collection[str] | None = None) -
     kinds = ("tables", "columns", "indexes", "triggers")
     tables, *parts = ask(*(f"SELECT * FROM system_schema.{kind}{where}" for kind in kinds))
     columns, indexes, triggers = map(_by_table, parts)
+    masks = _by_table(_read_masks(ask, where, tables))
     found = {}
     for row in tables:
         name = row["table_name"]
@@ -99,6 +100,8 @@ def read_tables(ask: Ask, keyspace: str, names: Collection[str] | None = None) -
         table.is_compact_storage = is_dense or "super" in flags or "compound" not in flags
         is_static = table.is_compact_storage and not is_dense and "super" not in flags
         _add_columns(table, columns.get(name, []), is_static, is_dense)
+        for mask in masks.get(name, []):
+            table.columns[mask["column_name"]].mask = _mask(mask)
         table.indexes = {index["index_name"]: IndexMetadata.from_row(index) for index in indexes.get(name, [])}
         table.triggers = {
             trigger["trigger_name"]: TriggerMetadata(table, trigger["trigger_name"], trigger["options"])
@@ -106,6 +109,28 @@ def read_tables(ask: Ask, keyspace: str, names: Collection[str] | None = None) -
         }
         ask.give_way()
     return found
+
+
+def _read_masks(ask: Ask, where: str, tables: list[Row]) -> list[Row]:
+    """The masks of columns, which came with Cassandra 5.0, as `incremental_backups` of tables did."""
+    if not tables or "incremental_backups" not in tables[0]:
+        return []
+    (rows,) = ask(f"SELECT * FROM system_schema.column_masks{where}")
+    return rows
+
+
+_QUOTED = {"ascii", "text", "varchar", "inet", "date", "time", "timestamp"}
+
+
+def _mask(row: Row) -> str:
+    """The call of a masking function, from a row of system_schema.column_masks, where values are text without quotes."""
+    names = ("function_argument_types", "function_argument_values", "function_argument_nulls")
+    arguments = (
+        "null" if is_null else protect_value(value) if cql_type in _QUOTED else f"0x{value}" if cql_type == "blob" else value
+        for cql_type, value, is_null in zip(*(row[name] for name in names), strict=True)
+    )
+    function = ".".join(protect_names((row["function_keyspace"], row["function_name"])))
+    return f"{function}({', '.join(arguments)})"
 
 
 def _add_columns(

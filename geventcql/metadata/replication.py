@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from geventcql.metadata.cqltext import map_literal
@@ -29,6 +29,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+SOME_TOKENS = 1000
+"""So many tokens are looked at before others may have a turn."""
 _PREFIX = "org.apache.cassandra.locator."
 
 
@@ -37,15 +39,21 @@ class Ring:
 
     `values` are the tokens in order, as plain int or bytes; `owners` the hosts they belong to, position by position;
     `positions`, `hosts` and `racks` are those of each data centre, in the order of the ring.
+
+    Parameters:
+        owner_of: the host of each token.
+        give_way: called now and then while it is made, since there may be many.
     """
 
-    def __init__(self, owner_of: Mapping[Any, Host]) -> None:
+    def __init__(self, owner_of: Mapping[Any, Host], give_way: Callable[[], object] | None = None) -> None:
         self.values: list[Any] = sorted(owner_of)
         self.owners: tuple[Host, ...] = tuple(owner_of[value] for value in self.values)
         self.positions: dict[str | None, list[int]] = {}
         self.hosts: dict[str | None, set[Host]] = {}
         self.racks: dict[str | None, set[str | None]] = {}
         for position, host in enumerate(self.owners):
+            if give_way is not None and position % SOME_TOKENS == 0:
+                give_way()
             dc = host.datacenter
             if dc not in self.positions:
                 self.positions[dc], self.hosts[dc], self.racks[dc] = [], set(), set()
@@ -98,9 +106,14 @@ class ReplicationFactor:
 
 
 class ReplicationStrategy:
-    """The interface of all strategies (`cassandra.metadata.ReplicationStrategy`). Equal if they replicate alike."""
+    """The interface of all strategies (`cassandra.metadata.ReplicationStrategy`). Equal if they replicate alike.
+
+    `name`: of the class, without its Java package. `options_map`: class and options of a strategy that is not known, as they
+    came; None for others, which have attributes for them.
+    """
 
     name = ""
+    options_map: Mapping[str, str] | None = None
 
     @staticmethod
     def create(strategy_class: str | None, options_map: Mapping[str, str]) -> ReplicationStrategy | None:
@@ -161,7 +174,8 @@ class UnknownStrategy(ReplicationStrategy):
 
     def __init__(self, name: str, options_map: Mapping[str, str]) -> None:
         self.name = name
-        self.options_map = dict(options_map)
+        self._options = dict(options_map)
+        self.options_map = {**options_map, "class": name}
 
     def replicas(self, ring: Ring, position: int) -> tuple[Host, ...]:
         """None."""
@@ -169,7 +183,7 @@ class UnknownStrategy(ReplicationStrategy):
 
     def options(self) -> dict[str, str]:
         """The options as they came."""
-        return self.options_map
+        return self._options
 
 
 class LocalStrategy(ReplicationStrategy):

@@ -27,8 +27,11 @@ class ColumnMetadata:
     """A column (`cassandra.metadata.ColumnMetadata`).
 
     `table`: the TableMetadata or MaterializedViewMetadata; `name`; `cql_type`: CQL text; `is_static`; `is_reversed`:
-    a clustering column in descending order.
+    a clustering column in descending order; `mask`: the call of the function that hides its values from those without
+    the permission UNMASK, as CQL, or None.
     """
+
+    mask: str | None = None
 
     def __init__(
         self, table_metadata: Any, column_name: str, cql_type: str, is_static: bool = False, is_reversed: bool = False
@@ -232,7 +235,10 @@ class TableMetadata(_Columns):
 
         That of a virtual table begins with VIRTUAL TABLE, and is for reading only.
         """
-        parts = [f"{protect_name(c.name)} {c.cql_type}{' static' if c.is_static else ''}" for c in self.columns.values()]
+        parts = [
+            f"{protect_name(c.name)} {c.cql_type}" + " static" * c.is_static + (f" MASKED WITH {c.mask}" if c.mask else "")
+            for c in self.columns.values()
+        ]
         if len(self.primary_key) == 1:
             parts[0] += " PRIMARY KEY"
         else:

@@ -161,11 +161,6 @@ class TokenMap:
         self._strategies = dict(strategies)
         self._by_strategy: dict[ReplicationStrategy, list[tuple[Host, ...] | None]] = {}
         self._by_keyspace: dict[str, list[tuple[Host, ...] | None]] = {}
-        for keyspace, strategy in strategies.items():
-            if strategy is not None and self._ring.values:
-                # Keyspaces that replicate alike share what is known.
-                known = self._by_strategy.setdefault(strategy, [None] * len(self._ring.values))
-                self._by_keyspace[keyspace] = known
 
     def with_strategies(self, strategies: Mapping[str, ReplicationStrategy | None]) -> TokenMap:
         """A map of the same ring for these keyspaces: itself if nothing has changed, since it knows many replicas."""
@@ -190,13 +185,14 @@ class TokenMap:
         """The owner of each token."""
         return {self.token_class(value): host for value, host in zip(self._ring.values, self._ring.owners, strict=True)}
 
-    def get_replicas(self, keyspace: str, token: Any) -> tuple[Host, ...]:
-        """The hosts that hold the data of a token: a Token or its plain value; () if that is not known.
+    def get_replicas(self, keyspace: str, token: Any) -> list[Host]:
+        """The hosts that hold the data of a token: a Token or its plain value; a list of the caller's own, empty if that is
+        not known.
 
         A token of the ring ends the range of what its owner holds, and belongs to it; beyond the last token the first
         one's range begins.
         """
-        return self._replicas(keyspace, token.value if isinstance(token, Token) else token)
+        return list(self._replicas(keyspace, token.value if isinstance(token, Token) else token))
 
     def get_replicas_of_key(self, keyspace: str, key: bytes) -> tuple[Host, ...]:
         """The hosts that hold the partition of a serialized key; () if that is not known."""
@@ -208,14 +204,22 @@ class TokenMap:
 
     def replicas_at(self, keyspace: str, position: int) -> tuple[Host, ...]:
         """The hosts that hold what lies in the range that ends at a position of the ring; () if that is not known."""
+        strategy = self._strategies.get(keyspace)
+        if strategy is None or not self._ring.values:
+            return self._NO_REPLICAS
         known = self._by_keyspace.get(keyspace)
         if known is None:
-            return self._NO_REPLICAS
+            known = self._by_strategy.get(strategy)  # keyspaces that replicate alike share what is known
+            if known is None:
+                known = self._by_strategy[strategy] = [None] * len(self._ring.values)
+            self._by_keyspace[keyspace] = known
         replicas = known[position]
         if replicas is None:
-            strategy = self._strategies[keyspace]
-            replicas = known[position] = self._NO_REPLICAS if strategy is None else strategy.replicas(self._ring, position)
+            replicas = known[position] = strategy.replicas(self._ring, position)
         return replicas
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TokenMap, (self.token_class, self._ring, self._strategies)  # what was worked out is worked out anew
+
     def __repr__(self) -> str:
-        return f"<TokenMap: {len(self._ring.values)} tokens, {len(self._by_keyspace)} keyspaces>"
+        return f"<TokenMap: {len(self._ring.values)} tokens, {len(self._strategies)} keyspaces>"

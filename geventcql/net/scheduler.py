@@ -17,7 +17,7 @@ import gevent
 
 from geventcql.cython.wire import Histogram
 
-__all__ = ["A_TURN", "MAX_TURN_ENDED", "Scheduler", "Timer"]
+__all__ = ["A_TURN", "MAX_TURN_ENDED", "Scheduler", "Timer", "Turn"]
 
 A_TURN = 1e-9
 """Seconds to sleep for everybody else to have a turn. Not 0: the hub runs what sleeps for 0 again and again, up to 50 times,
@@ -25,10 +25,30 @@ before it looks at sockets and timers."""
 MAX_TURN_ENDED = 256
 """A pass over deadlines ends no more requests than this; the next ones have their turn when others had theirs."""
 
+MAX_TURN = 0.002
+"""Seconds that a greenlet of the driver's works on many rows before others get a turn."""
+
 Callback = Callable[..., object]
 
 # Below this many dead entries the heap is not rebuilt: it would cost more than it frees.
 REBUILD_FLOOR = 64
+
+
+class Turn:
+    """How long a greenlet has worked without waiting."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """It has just waited."""
+        self._ends = monotonic() + MAX_TURN
+
+    def give_way(self) -> None:
+        """Let others run if it has worked for :data:`MAX_TURN`."""
+        if monotonic() > self._ends:
+            gevent.sleep(A_TURN)
+            self.begin()
 
 
 class Timer:

@@ -10,7 +10,6 @@ import datetime
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -21,11 +20,17 @@ _TOTALLY_ORDERED = frozenset(
 )
 
 
+def _order_of(item: Any) -> tuple[type, bool]:
+    """What items must have in common to be in one total order: datetimes are compared with a time zone or without."""
+    return type(item), getattr(item, "tzinfo", None) is None
+
+
 class SortedSet:
     """A set that keeps its items in order and does not need them to be hashable: what a CQL set decodes to.
 
-    Items that have no total order (maps, sets, tuples with nulls) are sorted as far as they can be; finding those is
-    linear.
+    Items that have no total order (maps, sets, tuples with nulls, items of several types) are in the order that
+    cassandra-driver's has: sorted as far as they can be, those that cannot be compared behind one another. Finding them
+    is linear.
     """
 
     # _ordered: whether _items is sorted by an order that is total, so that bisection finds what is there.
@@ -34,15 +39,12 @@ class SortedSet:
 
     def __init__(self, iterable: Iterable[Any] = ()) -> None:
         items = list(iterable)
-        kinds = set(map(type, items))
+        self._items = []
         self._ordered = True
-        if len(kinds) == 1 and kinds <= _TOTALLY_ORDERED:
+        if items and type(items[0]) in _TOTALLY_ORDERED and len(set(map(_order_of, items))) == 1:
             items.sort()
             self._items = [item for i, item in enumerate(items) if i == 0 or item != items[i - 1]]
         else:
-            with suppress(TypeError):
-                items.sort()
-            self._items = []
             self.update(items)
 
     def __len__(self) -> int:
@@ -126,8 +128,8 @@ class SortedSet:
         """Add `item` unless an equal one is there."""
         i, found = self._find(item)
         if not found:
-            kind = type(self._items[0] if self._items else item)
-            self._ordered = self._ordered and type(item) is kind and kind in _TOTALLY_ORDERED
+            order = _order_of(self._items[0] if self._items else item)
+            self._ordered = self._ordered and _order_of(item) == order and type(item) in _TOTALLY_ORDERED
             self._items.insert(i, item)
 
     def update(self, iterable: Iterable[Any]) -> None:
@@ -204,7 +206,7 @@ class SortedSet:
         try:
             place = bisect_left(items, item)
         except TypeError:
-            place = len(items)  # `item` cannot be compared with the others
+            place = self._place_of(item)
         else:
             if self._ordered or (place < len(items) and items[place] == item):
                 return place, place < len(items) and items[place] == item
@@ -212,6 +214,21 @@ class SortedSet:
             if other == item:
                 return i, True
         return place, False
+
+    def _place_of(self, item: Any) -> int:
+        """Where an item belongs that cannot be compared with all others: among the first ones that it can be compared with,
+        in order; behind all if there are none.
+        """
+        compared = False
+        for i, other in enumerate(self._items):
+            try:
+                if other == item or other >= item:
+                    return i
+                compared = True
+            except TypeError:
+                if compared:
+                    return i
+        return len(self._items)
 
 
 sortedset = SortedSet  # the name it has in applications written for old versions of cassandra-driver

@@ -489,7 +489,9 @@ def test_the_server_is_restarted(node: FakeNode) -> None:
 
     with cluster_of(node, reconnection_policy=SOON) as cluster:
         session = cluster.connect()
-        cluster.register_listener(Listener())
+        listener = Listener()
+        for _ in range(2):
+            cluster.register_listener(listener)
         for _ in range(3):
             node.stop()
             eventually(lambda: session.hosts[0].is_up is False)

@@ -145,6 +145,17 @@ def test_callbacks_keep_the_context_of_their_registration(session: Session, gate
     assert seen == ["first", "second", "nobody"]
 
 
+def test_what_it_says_of_its_request(session: Session) -> None:
+    prepared = session.prepare(BY_KEY)
+    bound = session.execute_async(prepared.bind((5,)), timeout=7.5)
+    assert bound.prepared_statement is prepared and bound.timeout == 7.5
+    bare = session.execute_async(prepared, (5,))
+    assert bare.prepared_statement is prepared and bare.timeout == session.default_timeout
+    simple = session.execute_async("SELECT key FROM system.local", timeout=None)
+    assert simple.prepared_statement is None and simple.timeout is None
+    gevent.wait([bound, bare, simple])
+
+
 def test_a_callback_may_execute(session: Session, gate: Event) -> None:
     prepared = session.prepare(BY_KEY)
     seen: list[int] = []

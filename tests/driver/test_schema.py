@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -15,9 +18,17 @@ from gevent.exceptions import BlockingSwitchOutError
 from geventcql import UserAggregateDescriptor, UserFunctionDescriptor
 from geventcql.cluster import Cluster
 from geventcql.control import PAGE_SIZE
-from geventcql.errors import ConnectionShutdown, DriverException, InvalidRequest, OperationTimedOut, WrongHubError
+from geventcql.errors import (
+    ConnectionShutdown,
+    DriverException,
+    InvalidRequest,
+    NoHostAvailable,
+    OperationTimedOut,
+    WrongHubError,
+)
 from geventcql.metadata import NO_VALID_REPLICA, KeyspaceMetadata, TableMetadata, group_keys_by_replica
 from geventcql.policies import AddressTranslator
+from geventcql.protocol.responses import SchemaChange
 from geventcql.session import Session
 from tests.driver.schemanode import SCHEMA, schema_queries, schema_with, serve_schema
 from tests.driver.support import cluster_of, eventually, in_hub, outcome
@@ -148,6 +159,30 @@ def test_the_control_connection_is_lost_meanwhile(node: FakeNode, cluster: Clust
     assert looking.get().name == "a"
 
 
+def test_nobody_answers_any_more(schema: SchemaServer) -> None:
+    """Whoever looks waits for two nodes at most, however many there are; the search goes on without him."""
+    with FakeCluster(20) as nodes:
+        serve_schema(nodes, schema)
+        with cluster_of(nodes, connect_timeout=0.3) as cluster:
+            cluster.connect()
+            ks = cluster.metadata.keyspaces["ks"]
+            rules = [node.on(Opcode.STARTUP) for node in nodes]
+            for node in nodes:
+                node.drop_connections()
+            begin = time.monotonic()
+            looks = [gevent.spawn(outcome, look) for look in (lambda: ks.tables["a"], lambda: len(ks.views))]
+            first, second = (look.get(timeout=10) for look in looks)
+            assert time.monotonic() - begin < 4  # all of them take 6 s
+            assert isinstance(first, NoHostAvailable) and isinstance(second, NoHostAvailable) and first is not second
+            assert "no server could be asked within 0.6 s" in str(first) and "being tried: 127." in str(first)
+            assert 1 <= len(first.errors) < 20 and next(iter(first.errors)) in str(first)
+            with pytest.raises(NoHostAvailable):
+                cluster.connect("ks")
+            for rule in rules:
+                rule.remove()
+            assert ks.tables["a"].name == "a"
+
+
 def test_what_changed_without_a_control_connection(
     node: FakeNode, schema: SchemaServer, cluster: Cluster, ks: KeyspaceMetadata
 ) -> None:
@@ -170,9 +205,49 @@ def test_a_shutdown_while_others_wait(node: FakeNode, cluster: Cluster, ks: Keys
     cluster.shutdown()
     assert isinstance(waiting.get(timeout=5), ConnectionShutdown)
     assert isinstance(late.get(timeout=5), ConnectionShutdown)
-    assert list(ks.tables) == ["b"] and "a" not in ks.tables and len(ks.views) == 0
-    with pytest.raises(DriverException, match="not connected"):
+    with pytest.raises(DriverException, match="shut down"):
         cluster.refresh_table_metadata("ks", "a")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda what: pickle.loads(pickle.dumps(what))])
+def test_all_that_a_cluster_knows_is_copied(cluster: Cluster, copied: Callable[[Any], Any]) -> None:
+    cluster.connect()
+    twin = copied(cluster.metadata)
+    assert twin.export_schema_as_string() == cluster.metadata.export_schema_as_string()
+    assert "CREATE TABLE ks.a" in twin.export_schema_as_string()
+    (host,), (original,) = twin.all_hosts(), cluster.metadata.all_hosts()
+    assert host == original and host is not original and host.is_up and host.endpoint == original.endpoint
+    assert twin.get_replicas("ks", b"k") == [host] and copied(original) == host
+    cluster.shutdown()
+    assert list(twin.keyspaces["ks"].tables) == ["a", "b"] and twin.cluster_name == "fake"
+
+
+def test_after_the_shutdown(cluster: Cluster, schema: SchemaServer, ks: KeyspaceMetadata) -> None:
+    """What was read is there; what was not does not look as if there were none."""
+    schema.keyspace("other")
+    schema.table("other", "t")
+    cluster.metadata.schema_changed(SchemaChange("CREATED", "KEYSPACE", "other", None, None))
+    other = cluster.metadata.keyspaces["other"]
+    assert ks.tables["b"].name == "b" and len(ks.functions) == 0 and list(other.tables) == ["t"] and len(other.views) == 0
+    twin = copy.deepcopy(other)
+    cluster.metadata.schema_changed(SchemaChange("UPDATED", "TABLE", "other", "t", None))
+    cluster.shutdown()
+    assert ks.tables["b"].name == "b" and len(ks.functions) == 0 and cluster.metadata.keyspaces["ks"].tables is ks.tables
+    assert list(twin.tables) == ["t"] and cluster.metadata.get_replicas("ks", b"k")
+    looks: list[Callable[[], Any]] = [
+        lambda: ks.tables["a"], lambda: "a" in ks.tables, lambda: list(ks.tables), lambda: ks.tables.get("a"),
+        lambda: len(ks.views), lambda: other.tables["t"], lambda: list(other.views), lambda: list(cluster.metadata.keyspaces),
+        lambda: "nope" in cluster.metadata.keyspaces, ks.export_as_string, lambda: copy.deepcopy(ks),
+    ]  # fmt: skip
+    for look in looks:
+        with pytest.raises(DriverException, match="the Cluster was shut down, and this part of its schema was not read"):
+            look()
+
+
+def test_after_the_shutdown_where_looking_reads_nothing(node: FakeNode) -> None:
+    with cluster_of(node, schema_metadata_enabled=False) as cluster:
+        cluster.connect()
+    assert len(cluster.metadata.keyspaces["ks"].tables) == 0
 
 
 def test_before_the_cluster_is_connected(node: FakeNode) -> None:

@@ -73,8 +73,21 @@ def test_submitted_work_is_waited_for(node: FakeNode) -> None:
     cluster = cluster_of(node)
     session = cluster.connect()
     submitted = session.submit(gevent.sleep, 0.1)
+    assert not submitted.done()
     cluster.shutdown(timeout=10)
-    assert submitted.successful()
+    assert submitted.successful() and submitted.done() and submitted.result() is None
+
+
+def test_the_results_of_submitted_work(node: FakeNode) -> None:
+    with cluster_of(node) as cluster:
+        session = cluster.connect()
+        assert session.submit(divmod, 7, 2).result() == session.submit(divmod, 7, 2).get() == (3, 1)
+        assert session.submit(dict, a=1).result(timeout=5) == {"a": 1}
+        never = session.submit(gevent.event.Event().wait)
+        with pytest.raises(gevent.Timeout):
+            never.result(timeout=0.01)
+    with pytest.raises(DriverException, match="was ended before it was through"):
+        never.result()
 
 
 def test_a_callback_that_shuts_down(node: FakeNode) -> None:

@@ -459,6 +459,16 @@ def test_a_single_fake_node_moves(node: FakeNode) -> None:
         cluster.refresh_nodes(force_token_rebuild=True)
 
 
+def test_what_nodes_of_datastax_enterprise_tell(node: FakeNode) -> None:
+    columns = [("key", "text"), ("dse_version", "text"), ("workload", "text"), ("workloads", "set<text>")]
+    row = Rows(columns, [("local", "6.8.1", "Search", {"Search", "Graph"})])
+    node.on(lambda request: "system.local" in (request.text or ""), row)
+    with cluster_of(node) as cluster:
+        cluster.connect()
+        (host,) = cluster.metadata.all_hosts()
+        assert (host.dse_version, host.dse_workload, set(host.dse_workloads or ())) == ("6.8.1", "Search", {"Search", "Graph"})
+
+
 def test_connect_tries_now_whatever_pause_it_is() -> None:
     late = ConstantReconnectionPolicy(60)
     with FakeCluster(1) as nodes, connected(nodes, reconnection_policy=late) as (cluster, session, told):

@@ -103,6 +103,64 @@ CREATE AGGREGATE "MyShop".plain (int) SFUNC keep STYPE int
 '''.replace("frozen_like", "zip")
 """Separated by semicolons; see `statements`."""
 
+MORE_KINDS = r'''
+CREATE KEYSPACE "select" WITH replication = {'class': 'SimpleStrategy', 'replication_factor': '1'} AND durable_writes = true;
+CREATE TYPE "select"."from" ("where" int, "With ""quotes""" text, "1st" frozen<set<frozen<list<int>>>>);
+CREATE TYPE "select"."a.b" (x frozen<"from">, y tuple<frozen<"from">, vector<frozen<"from">, 2>>);
+CREATE TABLE "select"."table" ("select" "from", "token" int, "Ünï" text, "it's" int, "two""quotes" text, values set<int>,
+    v int, PRIMARY KEY ("token", "it's"));
+CREATE INDEX "index" ON "select"."table" ("two""quotes");
+CREATE INDEX ON "select"."table" (values(values));
+CREATE MATERIALIZED VIEW "select"."view" AS SELECT "Ünï", "two""quotes", "token", "it's" FROM "select"."table"
+    WHERE "it's" IS NOT NULL AND "token" > 3 AND "two""quotes" IS NOT NULL PRIMARY KEY (("two""quotes", "it's"), "token")
+    WITH CLUSTERING ORDER BY ("token" DESC);
+CREATE FUNCTION "select"."in" ("from" "a.b", "WithCase" list<text>) CALLED ON NULL INPUT RETURNS "a.b"
+    LANGUAGE java AS 'return from;';
+
+CREATE KEYSPACE plain_ks WITH replication = {'class': 'NetworkTopologyStrategy', 'datacenter1': '2', 'dc-two': '0'};
+CREATE TABLE plain_ks.triggered (k int PRIMARY KEY, v text);
+CREATE TRIGGER nothing ON plain_ks.triggered USING 'Nothing';
+CREATE TRIGGER "Not ""that""" ON plain_ks.triggered USING 'Nothing';
+CREATE FUNCTION plain_ks.mask_it (a text, b int) CALLED ON NULL INPUT RETURNS text LANGUAGE java AS 'return "x";';
+CREATE TABLE plain_ks.masked (k int MASKED WITH DEFAULT, c text MASKED WITH mask_inner(1, null),
+    s text static MASKED WITH DEFAULT,
+    d text MASKED WITH mask_replace('none; at all'), e text MASKED WITH plain_ks.mask_it(7), n int MASKED WITH mask_null(),
+    h blob MASKED WITH mask_hash('SHA-512'), o text MASKED WITH mask_outer(null, 3, '#'), p text, PRIMARY KEY (k, c));
+CREATE MATERIALIZED VIEW plain_ks.masked_view AS SELECT k, c, d, n FROM plain_ks.masked WHERE k IS NOT NULL AND c IS NOT NULL
+    AND d IS NOT NULL PRIMARY KEY (d, k, c);
+CREATE TABLE plain_ks.masked_key (k uuid MASKED WITH mask_replace(123e4567-e89b-12d3-a456-426614174000) PRIMARY KEY,
+    b blob MASKED WITH mask_replace(0xabcdef), t timestamp MASKED WITH mask_replace('2020-01-01 00:00:00+0000'),
+    i inet MASKED WITH mask_replace('127.0.0.1'), d duration MASKED WITH mask_replace(1h30m),
+    f double MASKED WITH mask_replace(-1.5e3), o boolean MASKED WITH mask_replace(true),
+    e date MASKED WITH mask_replace('2020-02-03'), m time MASKED WITH mask_replace('10:11:12'));
+CREATE TABLE plain_ks.vectors (k int PRIMARY KEY, v vector<float, 3>, w vector<float, 2>, t text, m map<text, int>, u int);
+CREATE INDEX ann ON plain_ks.vectors (v) USING 'sai' WITH OPTIONS = {'similarity_function': 'DOT_PRODUCT'};
+CREATE CUSTOM INDEX "Ann2" ON plain_ks.vectors (w) USING 'StorageAttachedIndex'
+    WITH OPTIONS = {'similarity_function': 'euclidean', 'optimize_for': 'recall'};
+CREATE INDEX ON plain_ks.vectors (t) USING 'sai' WITH OPTIONS = {'ascii': 'true', 'case_sensitive': 'false'};
+CREATE INDEX ON plain_ks.vectors (keys(m)) USING 'sai';
+CREATE INDEX ON plain_ks.vectors (entries(m)) USING 'legacy_local_table';
+CREATE INDEX ON plain_ks.vectors (u);
+CREATE TABLE plain_ks.only_counter ("Key" blob, a counter, "B" counter, PRIMARY KEY (("Key"))) WITH gc_grace_seconds = 0;
+CREATE TABLE plain_ks.was_compact (k int, c text, v int, PRIMARY KEY (k, c)) WITH COMPACT STORAGE;
+ALTER TABLE plain_ks.was_compact DROP COMPACT STORAGE;
+CREATE TABLE plain_ks.was_static (k int PRIMARY KEY, v int) WITH COMPACT STORAGE;
+ALTER TABLE plain_ks.was_static DROP COMPACT STORAGE;
+CREATE TABLE plain_ks.was_altered (k int PRIMARY KEY, v int) WITH comment = 'first';
+ALTER TABLE plain_ks.was_altered WITH comment = '';
+ALTER TABLE plain_ks.was_altered RENAME k TO "Renamed"
+'''
+TRIGGER = """
+import java.util.Collection;
+import java.util.Collections;
+import org.apache.cassandra.db.Mutation;
+import org.apache.cassandra.db.partitions.Partition;
+
+public class Nothing implements org.apache.cassandra.triggers.ITrigger {
+    public Collection<Mutation> augment(Partition update) { return Collections.emptyList(); }
+}
+"""
+
 YAML = {
     "cdc_enabled": True,
     "sasi_indexes_enabled": True,

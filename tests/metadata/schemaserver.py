@@ -114,4 +114,4 @@ class SchemaServer:
         rows[:] = [row for row in rows if not where.items() <= row.items()]
 
 
-KINDS = ("keyspaces", "tables", "columns", "indexes", "triggers", "views", "types", "functions", "aggregates")
+KINDS = ("keyspaces", "tables", "columns", "indexes", "triggers", "views", "types", "functions", "aggregates", "column_masks")

@@ -120,3 +120,33 @@ def test_a_reading_that_a_later_one_has_overtaken_is_dropped() -> None:
     metadata.schema_changed(SchemaChange("DROPPED", "KEYSPACE", "other"))
     metadata.set_keyspaces([one, other], before)
     assert set(metadata.keyspaces.known) == {"one"}
+
+
+def test_a_token_map_that_a_later_one_has_overtaken_is_dropped() -> None:
+    metadata, one, two = Metadata(), make_host(1), make_host(2)
+    metadata.set_keyspaces([keyspace("ks", 1)])
+    meanwhile = [lambda: metadata.rebuild_token_map("Murmur3Partitioner", {two: ["5"]})]
+    metadata.rebuild_token_map("Murmur3Partitioner", {one: ["5"]}, lambda: meanwhile and meanwhile.pop()())
+    assert metadata.get_replicas("ks", b"k") == [two] and not meanwhile
+
+
+def test_a_later_token_map_that_is_given_up_drops_no_other() -> None:
+    metadata, one, two = Metadata(), make_host(1), make_host(2)
+    metadata.set_keyspaces([keyspace("ks", 1)])
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    def meanwhile() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            metadata.rebuild_token_map("Murmur3Partitioner", {two: ["5"]}, killed)
+
+    metadata.rebuild_token_map("Murmur3Partitioner", {one: ["5"]}, meanwhile)
+    assert metadata.get_replicas("ks", b"k") == [one]
+
+
+def test_others_get_turns_while_a_large_ring_is_made() -> None:
+    turns: list[int] = []
+    metadata = Metadata()
+    metadata.rebuild_token_map("Murmur3Partitioner", {make_host(1): map(str, range(5000))}, lambda: turns.append(1))
+    assert len(turns) == 6 and metadata.token_map is not None and len(metadata.token_map.ring) == 5000

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from geventcql.host import Host
 from geventcql.metadata import KeyspaceMetadata, Metadata
 from geventcql.metadata.reading import MOST_NAMES
+from geventcql.policies import SimpleConvictionPolicy
 from geventcql.protocol.responses import SchemaChange
 from tests.metadata.schemaserver import SchemaServer
 
 TABLE_KINDS = ["tables", "columns", "indexes", "triggers"]
+SIMPLE = {"class": "org.apache.cassandra.locator.SimpleStrategy", "replication_factor": "1"}
 
 
 @pytest.fixture
@@ -52,6 +55,7 @@ def test_one_table_is_read_by_itself(ks: KeyspaceMetadata, server: SchemaServer)
 
 
 def test_all_tables_are_read_at_once(ks: KeyspaceMetadata, server: SchemaServer) -> None:
+    server.turns = 0
     assert list(ks.tables) == ["a", "b", "c"] and server.asked() == TABLE_KINDS
     assert len(ks.tables) == 3 and [name for name, _ in ks.tables.items()] == ["a", "b", "c"]
     assert [table.name for table in ks.tables.values()] == ["a", "b", "c"]
@@ -250,6 +254,41 @@ def test_all_is_forgotten(metadata: Metadata, ks: KeyspaceMetadata, server: Sche
 def test_keyspaces_that_nobody_has_read(server: SchemaServer) -> None:
     metadata = Metadata(server)
     assert "ks" in metadata.keyspaces and server.asked() == ["keyspaces"]
+
+
+def test_reading_thousands_of_keyspaces(server: SchemaServer) -> None:
+    """Others get turns meanwhile, what has not changed stays the same object, and nothing is made that nobody looks at."""
+    for number in range(2000):
+        server.add("keyspaces", keyspace_name=f"ks{number}", durable_writes=True, replication=SIMPLE)
+    metadata = Metadata(server)
+    host = Host("127.0.0.1", SimpleConvictionPolicy, "dc1", "r1")
+    metadata.rebuild_token_map("Murmur3Partitioner", {host: ["1"]})
+    metadata.keyspaces.refresh()
+    assert server.turns == 2001
+    before, token_map = metadata.keyspaces.known, metadata.token_map
+    server.keyspace("ks", 3)
+    metadata.keyspaces.refresh()
+    after = metadata.keyspaces.known
+    assert [name for name in after if after[name] is not before[name]] == ["ks"] and len(after) == len(before) == 2001
+    assert metadata.token_map is not token_map
+    token_map = metadata.token_map
+    metadata.keyspaces.refresh()
+    assert metadata.token_map is token_map is not None and not token_map._by_strategy
+    assert token_map.get_replicas("ks1", 5) == token_map.get_replicas("ks2", 6) == [host] and len(token_map._by_strategy) == 1
+    assert all(not vars(keyspace._contents).get("_made") for keyspace in after.values())
+    assert after["ks"].tables["a"] is before["ks"].tables["a"]
+
+
+def test_a_keyspace_is_dropped_while_all_are_read(metadata: Metadata, server: SchemaServer) -> None:
+    """The rows may be older than what was told meanwhile: it is read once more."""
+    server.keyspace("other")
+    metadata.schema_changed(change("KEYSPACE", kind="CREATED", keyspace="other"))
+    assert "other" in metadata.keyspaces
+    metadata.schema_changed(change("KEYSPACE", kind="UPDATED"))
+    server.meanwhile = lambda: metadata.schema_changed(change("KEYSPACE", kind="DROPPED", keyspace="other"))
+    assert metadata.keyspaces["ks"].name == "ks"
+    server.drop("keyspaces", keyspace_name="other")
+    assert "other" not in metadata.keyspaces
 
 
 def test_virtual_keyspaces(metadata: Metadata, server: SchemaServer) -> None:

@@ -208,6 +208,7 @@ def test_unknown_strategies() -> None:
     assert isinstance(strategy, UnknownStrategy) and strategy.name == "com.example.Odd"
     assert strategy.export_for_schema() == "{'class': 'com.example.Odd', 'a': '1'}"
     assert strategy.replicas(Ring({0: Host("127.0.0.1", SimpleConvictionPolicy)}), 0) == ()
+    assert strategy.options_map == {"class": "com.example.Odd", "a": "1"} and strategy.options() == {"a": "1"}
     assert strategy == UnknownStrategy("com.example.Odd", {"a": "1"}) != UnknownStrategy("com.example.Odd", {})
     assert ReplicationStrategy.create(None, {}) is None
 

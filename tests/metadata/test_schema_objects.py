@@ -54,6 +54,40 @@ def test_names_of_types() -> None:
 # -- tables
 
 
+def test_masks_of_columns() -> None:
+    server = SchemaServer()
+    server.keyspace("ks")
+    columns = ("k partition_key 0 none int", "c clustering 0 asc int", "s static -1 none text")
+    server.table("ks", "t", *columns, incremental_backups=None)
+    server.table("ks", "plain", incremental_backups=None)
+    server.add("column_masks", **mask("k", "system", "mask_default"))
+    arguments = [("text", "it's", False)]
+    arguments += [("blob", "ab", False), ("int", "", True), ("inet", "::1", False), ("int", "7", False)]
+    server.add("column_masks", **mask("s", "ks", "My mask", *arguments))
+    metadata = Metadata(server)
+    tables = metadata.keyspaces["ks"].tables
+    masks = [tables["t"].columns[name].mask for name in "kcs"]
+    assert masks[:2] == ["system.mask_default()", None]
+    assert masks[2] == """ks."My mask"('it''s', 0xab, null, '::1', 7)"""
+    text = tables["t"].as_cql_query()
+    assert "(k int MASKED WITH system.mask_default(), c int, s text static MASKED WITH ks." in text
+    assert "MASKED" not in tables["plain"].as_cql_query()
+    server.drop("column_masks", column_name="s")
+    server.table("ks", "one", "k partition_key 0 none int", incremental_backups=None)
+    server.add("column_masks", **mask("k", "system", "mask_null", table="one"))
+    assert "(k int MASKED WITH system.mask_null() PRIMARY KEY)" in tables["one"].as_cql_query()
+
+
+def mask(column: str, keyspace: str, function: str, *arguments: tuple[str, str, bool], table: str = "t") -> dict[str, Any]:
+    """A row of system_schema.column_masks."""
+    names = ("types", "values", "nulls")
+    return {
+        **{f"function_argument_{name}": [argument[i] for argument in arguments] for i, name in enumerate(names)},
+        "keyspace_name": "ks", "table_name": table, "column_name": column,
+        "function_keyspace": keyspace, "function_name": function,
+    }  # fmt: skip
+
+
 COMPACT = ["k partition_key 0 none int", "c clustering 0 asc int"]
 STATIC = ["k partition_key 0 none int", "a static -1 none int", "column1 clustering 0 asc text", "value regular -1 none blob"]
 COLUMNS = [

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from geventcql.net.scheduler import REBUILD_FLOOR, Scheduler
+from geventcql.net.scheduler import MAX_TURN, REBUILD_FLOOR, Scheduler, Turn
 from tests.support.invariants import HubError
 
 
@@ -246,3 +246,16 @@ def test_wall_clock_steps_do_not_matter(scheduler: Scheduler, monkeypatch: pytes
     monkeypatch.setattr(time, "time", lambda: real() - 3600)
     assert done.wait(5)
     assert 0.1 <= time.monotonic() - start < 3
+
+
+def test_who_works_long_gives_way() -> None:
+    ran: list[int] = []
+    turn = Turn()
+    turn._ends = time.monotonic() + 60
+    other = gevent.spawn(ran.append, 1)
+    turn.give_way()
+    assert ran == []
+    turn._ends = time.monotonic() - MAX_TURN
+    turn.give_way()
+    assert ran == [1] and turn._ends > time.monotonic() - MAX_TURN
+    other.join()

@@ -8,6 +8,7 @@ import pickle
 import uuid
 import warnings
 from collections import namedtuple
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -229,6 +230,35 @@ def test_sorted_sets_of_what_has_no_order(items: list[Any]) -> None:
     for item in distinct:
         ours.remove(item)
     assert not ours
+
+
+NOON = datetime.datetime(2024, 5, 6, 12)
+ODD = st.sampled_from([
+    None, 0, 1, 2, 1.5, True, "", "a", "b", b"a", (), (1,), (None,), (1, "a"), (1, None), [], [1], {}, {"a": 1}, {"b": 2},
+    Decimal(1), NOON, NOON.replace(tzinfo=UTC), Time(5), Date(5), Duration(1, 2, 3), uuid.UUID(int=1),
+])  # fmt: skip
+PARTLY_ORDERED = st.frozensets(st.integers(0, 2))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(ODD, max_size=8) | st.lists(PARTLY_ORDERED, max_size=8))
+def test_the_order_of_what_has_none_is_cassandra_driver_s(items: list[Any]) -> None:
+    ours, other = SortedSet(items), theirs.SortedSet(items)
+    distinct: list[Any] = []
+    for item in items:
+        if item not in distinct:
+            distinct.append(item)
+    assert len(ours) == len(distinct) and all(item in ours for item in distinct)
+    if len(other) == len(distinct):  # else it has not found an item that is there, and holds it twice
+        assert repr(ours) == repr(other)
+
+
+def test_times_with_and_without_a_zone() -> None:
+    ours = SortedSet([NOON])
+    ours.add(NOON.replace(tzinfo=UTC))
+    ours.add(NOON - datetime.timedelta(1))
+    assert len(ours) == 3 and NOON in ours and NOON.replace(tzinfo=UTC) in ours
+    assert NOON - datetime.timedelta(1) in ours and NOON - datetime.timedelta(2) not in ours
 
 
 # -- maps --------------------------------------------------------------------------------------------------------------
