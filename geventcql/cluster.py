@@ -75,6 +75,8 @@ log = logging.getLogger(__name__)
 
 DefaultConnection = Connection
 
+SHUTDOWN_TIMEOUT = 2.0
+"""Seconds that what is under way has at the end of a Cluster, unless it is told otherwise."""
 DRAIN_PAUSE = 0.005
 """Seconds between looks whether everything has ended."""
 
@@ -353,18 +355,23 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def shutdown(self, timeout: float = 0.0) -> None:
+    def shutdown(self, timeout: float | None = None) -> None:
         """Close everything. Nothing new is taken from now on; what is under way ends with an error once ``timeout`` is over.
 
         From any state, and any number of times: whoever calls it while another drains waits no longer than he says.
 
         :param timeout: seconds that requests, and what was given to ``Session.submit``, have to end by themselves; waits
-            until they have
+            until they have. 2 if left out, so that nothing is lost that ``execute_async`` has just taken; 0: not at all, as
+            always in the hub
         :raises WrongHubError: it belongs to another thread
         """
         if self._thread not in (None, thread_id()):
             raise WrongHubError()
         self.is_shutdown = True
+        if gevent.getcurrent() is gevent.get_hub():
+            timeout = 0.0
+        elif timeout is None:
+            timeout = SHUTDOWN_TIMEOUT
         try:
             if timeout > 0 and self._connecting is not None and self._connecting.successful():
                 self._drain(timeout)
@@ -411,8 +418,9 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     def __enter__(self) -> Cluster:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.shutdown()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        # A kill, a Timeout or Ctrl-C waits for nothing.
+        self.shutdown(None if kind is None or issubclass(kind, Exception) else 0.0)
 
     def __repr__(self) -> str:
         state = "shut down" if self.is_shutdown else "connected" if self._connecting else "not connected"

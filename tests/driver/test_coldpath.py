@@ -143,6 +143,7 @@ def test_the_end_of_a_cluster_that_has_just_lost_it(nodes: FakeCluster) -> None:
         futures = silent_requests(session, nodes, idempotent=False)
         nodes[0].drop_connections()
         eventually(lambda: len(cluster._decisions))
+        cluster.shutdown(0)
     gevent.wait(futures, timeout=5)
     errors = [future.exception for future in futures if not future.successful()]
     assert len(errors) >= MANY and {type(error) for error in errors} == {ConnectionShutdown}

@@ -202,7 +202,7 @@ def test_a_shutdown_while_others_wait(node: FakeNode, cluster: Cluster, ks: Keys
     eventually(lambda: rule.hits)
     late = gevent.spawn(outcome, len, ks.views)
     gevent.sleep(0)  # its reading has been asked for, and has not begun
-    cluster.shutdown()
+    cluster.shutdown(0)
     assert isinstance(waiting.get(timeout=5), ConnectionShutdown)
     assert isinstance(late.get(timeout=5), ConnectionShutdown)
     with pytest.raises(DriverException, match="shut down"):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import gevent
 import pytest
 
+import geventcql
 from geventcql.errors import ConnectionShutdown, DriverException, NoHostAvailable, WrongHubError
-from tests.driver.support import cluster_of, eventually, outcome
-from tests.support.fakenode import NEVER, FakeNode, Opcode, Ready, Rows
+from tests.driver.support import cluster_of, eventually, in_hub, outcome
+from tests.support.fakenode import NEVER, FakeNode, Opcode, Ready, Rows, Void
 
 ONE = Rows([("v", "int")], [(1,)])
 
@@ -27,6 +29,44 @@ def test_requests_in_flight_end_by_themselves(node: FakeNode) -> None:
     cluster.shutdown(timeout=10)
     assert future.ready() and future.result().one().v == 1
     eventually(lambda: not node.connections)
+
+
+@pytest.mark.parametrize("how", ["shutdown", "with", "with an error", "a session of its own"])
+def test_nothing_that_was_taken_is_lost(node: FakeNode, how: str) -> None:
+    """pitfalls: a script that sends and ends."""
+    node.on("INSERT", Void())
+    if how == "a session of its own":
+        with geventcql.connect([node.host], port=node.port) as session:
+            futures = [session.execute_async("INSERT") for _ in range(200)]
+    else:
+        cluster = cluster_of(node)
+        with suppress(ZeroDivisionError), nullcontext() if how == "shutdown" else cluster:
+            session = cluster.connect()
+            futures = [session.execute_async("INSERT") for _ in range(200)]
+            if how == "with an error":
+                raise ZeroDivisionError
+        cluster.shutdown()
+    assert node.count("INSERT") == 200 and all(future.successful() for future in futures)
+
+
+@pytest.mark.parametrize("error", [gevent.Timeout, gevent.GreenletExit, KeyboardInterrupt])
+def test_who_is_killed_waits_for_nothing(node: FakeNode, error: type[BaseException]) -> None:
+    node.on("SELECT never", NEVER)
+    started = time.monotonic()
+    with suppress(error), cluster_of(node) as cluster:
+        future = cluster.connect().execute_async("SELECT never", timeout=60)
+        raise error
+    assert time.monotonic() - started < 1
+    assert isinstance(future.exception, ConnectionShutdown)
+
+
+def test_the_hub_waits_for_nothing(node: FakeNode) -> None:
+    node.on("SELECT never", NEVER)
+    cluster = cluster_of(node)
+    future = cluster.connect().execute_async("SELECT never", timeout=60)
+    in_hub(cluster.shutdown)
+    with pytest.raises(ConnectionShutdown), gevent.Timeout(1):
+        future.result()
 
 
 def test_requests_that_wait_for_room_are_sent(node: FakeNode) -> None:
