@@ -237,7 +237,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
             self._enter_keyspace(keyspace)
         except InvalidRequest as error:  # as in cassandra-driver, where no connection can be opened then
             raise NoHostAvailable(
-                f"unable to connect to any servers using keyspace {keyspace!r}: {error}",
+                f"Unable to connect to any servers using keyspace {keyspace!r}: {error}",
                 {str(host): error for host in self.metadata.all_hosts()},
             ) from error
 

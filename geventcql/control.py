@@ -239,7 +239,7 @@ class ControlConnection:
                 log.log(level, "control connection: %s: %s", endpoint, error)
                 errors[str(endpoint)] = error
         told = "; ".join(f"{endpoint}: {error}" for endpoint, error in errors.items())
-        raise NoHostAvailable(f"unable to connect to any of the servers: {told or 'there are none'}", errors)
+        raise NoHostAvailable(f"Unable to connect to any servers: {told or 'there are none'}", errors)
 
     def _open(self, endpoint: EndPoint) -> tuple[Connection, Host | None]:
         cluster = self.cluster

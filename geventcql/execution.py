@@ -164,7 +164,7 @@ class Execution(RequestState):
         if not self.errors:
             return NoHostAvailable("the load-balancing policy gave no host to ask", {})
         outcomes = "; ".join(f"{host}: {told(error, str)}" for host, error in self.errors.items())
-        return NoHostAvailable(f"no host could execute the request: {outcomes}", self.errors)
+        return NoHostAvailable(f"Unable to complete the operation against any hosts: {outcomes}", self.errors)
 
     # -- a target of connections: reader and hub, nothing switches --------------------------------------------------------
 

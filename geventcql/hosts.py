@@ -211,7 +211,7 @@ class HostRegistry:
             return
         errors = {str(host): tried.value for host, tried in tries.items()}
         told = "; ".join(f"{host}: {error}" for host, error in errors.items())
-        raise NoHostAvailable(f"no host could be connected to: {told or 'the policies use none'}", errors)
+        raise NoHostAvailable(f"Unable to connect to any servers: {told or 'the policies use none'}", errors)
 
     def pool(self, host: Host, keyspace: str | None) -> HostPool | None:
         """The pool for ``keyspace`` on ``host``; None if there is none (yet)."""
