@@ -79,8 +79,8 @@ class PreparedStatement:
     """
 
     __slots__ = (
-        "__weakref__", "_is_lwt", "_templates", "bind_columns", "consistency_level", "custom_payload", "encoder", "fetch_size",
-        "is_idempotent", "keyspace", "protocol_version", "query_id", "query_string", "result", "retry_policy",
+        "__weakref__", "_is_lwt", "_templates", "_variants", "bind_columns", "consistency_level", "custom_payload", "encoder",
+        "fetch_size", "is_idempotent", "keyspace", "protocol_version", "query_id", "query_string", "result", "retry_policy",
         "routing_key_indexes", "serial_consistency_level",
     )  # fmt: skip
 
@@ -110,11 +110,15 @@ class PreparedStatement:
         self.custom_payload: dict[str, bytes] | None = None
         self.is_idempotent = False
         self._is_lwt = is_conditional(query)
-        self._templates: dict[Any, Any] = {}  # the driver's: request parts by what they depend on
+        # The driver's: what requests are made of, by the settings that it depends on; and what those are made of that name a
+        # profile or execute a bound statement, by the settings and then by profile and options.
+        self._templates: dict[Any, Any] = {}
+        self._variants: dict[Any, dict[Any, Any]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
         object.__setattr__(self, "_templates", {})  # they depend on all that can be set here
+        object.__setattr__(self, "_variants", {})
 
     @classmethod
     def from_response(

@@ -211,8 +211,8 @@ class Resolved(Recipe):
         return self._changed(paging_state=paging_state)
 
     def at_consistency(self, consistency: int) -> Resolved:
-        """The same at another consistency level."""
-        return self._changed(consistency=consistency)
+        """The same at ``consistency``."""
+        return self if consistency == self.consistency else self._changed(consistency=consistency)
 
     def current(self) -> Resolved:
         """The same with the prepared statement's ids and decoder as they are now."""

@@ -35,7 +35,7 @@ from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange, SetKeyspace
-from geventcql.query import PreparedStatement, SimpleStatement
+from geventcql.query import BoundStatement, PreparedStatement, SimpleStatement
 from geventcql.resolve import Resolved, ResolvedPrepare, resolve, with_parameters
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
@@ -43,6 +43,7 @@ from geventcql.routing import Router
 from geventcql.settings import SessionSettings
 from geventcql.sinks import Fetch, as_outcome
 from geventcql.unsupported import NO_GRAPH
+from geventcql.variants import variant
 from geventcql.waiting import Waker, park, thread_id
 
 if TYPE_CHECKING:
@@ -159,12 +160,13 @@ class Session(SessionSettings):
         if (
             type(query) is PreparedStatement
             and execution_profile is EXEC_PROFILE_DEFAULT
-            and not (trace or custom_payload or paging_state or host or execute_as)
+            and not (trace or custom_payload or paging_state or execute_as)
         ):
             resolved = query._templates.get(self._shape)
             if resolved is None:
                 resolved = self._remember(query)
             values = query.encoder.encode(() if parameters is None else parameters)
+            bound = None
         else:
             used = keyspaces.used(query)
             if used is not None:
@@ -172,6 +174,7 @@ class Session(SessionSettings):
             resolved, values = self._resolve(
                 query, parameters, trace, custom_payload, execution_profile, paging_state, execute_as
             )
+            bound = query if type(query) is BoundStatement else None
         execution = self._execution_class(
             self,
             resolved,
@@ -182,6 +185,8 @@ class Session(SessionSettings):
         )
         future = ResponseFuture()
         future._execution = execution
+        if bound is not None:
+            execution._statement = bound  # policies and listeners are to see it itself
         if self._init_listeners:
             execution.sink = future
             self._tell_init_listeners(future)
@@ -193,8 +198,9 @@ class Session(SessionSettings):
     def _remember(self, prepared: PreparedStatement) -> Resolved:
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         resolved = resolve(self, prepared, profile, self._timeout(profile))
-        prepared._templates[self._shape] = resolved
-        self._remembered.statements.add(prepared)
+        if not prepared.custom_payload:  # which may be changed in place
+            prepared._templates[self._shape] = resolved
+            self._remembered.statements.add(prepared)
         return resolved
 
     def _resolve(
@@ -209,8 +215,10 @@ class Session(SessionSettings):
     ) -> tuple[Resolved, bytes]:
         if execute_as is not None:
             custom_payload = {**(custom_payload or {}), "ProxyExecute": execute_as.encode()}
-        profile = self._profile(execution_profile)
         statement, text, values = with_parameters(self, query, parameters)
+        if type(statement) in (BoundStatement, PreparedStatement) and not (trace or custom_payload or paging_state):
+            return variant(self, statement, execution_profile), values
+        profile = self._profile(execution_profile)
         resolved = resolve(
             self, statement, profile, self._timeout(profile),
             text=text, trace=trace, custom_payload=custom_payload, paging_state=paging_state,

@@ -84,6 +84,7 @@ class _Remembered:
         """Those settings, or the whole Session, are gone; the statements live on."""
         for prepared in self.statements:
             prepared._templates.pop(self.shape, None)
+            prepared._variants.pop(self.shape, None)
         self.statements.clear()
         self.shape = object()
 
