@@ -22,6 +22,7 @@ from geventcql.policies import (
 )
 from geventcql.protocol import requests
 from geventcql.protocol.constants import FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, ConsistencyLevel, Opcode, ProtocolVersion
+from geventcql.protocol.notation import long_string
 from geventcql.query import (
     FETCH_SIZE_UNSET,
     BatchStatement,
@@ -65,7 +66,7 @@ class RequestOptions(NamedTuple):
     tracing: bool = False
     custom_payload: Mapping[str, bytes | None] | None = None
     text: str | None = None
-    """The CQL to be sent, parameters filled in."""
+    """The CQL to be prepared."""
     batch: tuple[Any, list[tuple[bool, bytes, bytes]], dict[bytes, PreparedStatement]] | None = None
     """Type, statements and prepared statements of a batch, which the application may fill anew while this is under way."""
 
@@ -188,7 +189,7 @@ class Resolved(Recipe):
             )
         else:
             parts = requests.query_parts(
-                options.version, options.text or "", options.consistency, keyspace=self._named_keyspace(), **common
+                options.version, None, options.consistency, keyspace=self._named_keyspace(), **common
             )
         return RequestTemplate(
             options.version, parts.opcode, flags, head + parts.prefix, parts.suffix, parts.timestamp_at
@@ -294,27 +295,28 @@ class ResolvedPrepare(Resolved):
         return RequestTemplate(version, Opcode.PREPARE, flags, head + body, b"")
 
 
-def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, str | None, bytes]:
-    """What an application gave to ``execute`` as a statement, its CQL if that is sent, and encoded values.
+def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, bytes]:
+    """What an application gave to ``execute`` as a statement, and what is sent in its place of the values: those of a prepared
+    statement, the text of a simple one.
 
     :raises TypeError: ``query`` is no statement
     :raises ValueError: parameters for a statement that takes none
     """
     if isinstance(query, PreparedStatement):
-        return query, None, query.encoder.encode(() if parameters is None else parameters)
+        return query, query.encoder.encode(() if parameters is None else parameters)
     if isinstance(query, BoundStatement):
         if parameters:
             raise ValueError("a BoundStatement has its values already: execute takes no others with it")
-        return query, None, query.payload
+        return query, query.payload
     if isinstance(query, str):
         query = SimpleStatement(query)
     if isinstance(query, SimpleStatement):
         text = query.query_string
-        return query, bind_params(text, parameters, session.encoder) if parameters else text, b""
+        return query, long_string(bind_params(text, parameters, session.encoder) if parameters else text)
     if isinstance(query, BatchStatement):
         if parameters:
             raise ValueError("a BatchStatement has its values already: execute takes no others with it")
-        return query, None, b""
+        return query, b""
     raise TypeError(f"execute takes CQL text or a statement, not {query!r}")
 
 
@@ -324,16 +326,14 @@ def resolve(
     profile: ExecutionProfile,
     timeout: Any,
     *,
-    text: str | None = None,
     trace: bool = False,
     custom_payload: Mapping[str, bytes | None] | None = None,
     paging_state: bytes | None = None,
-    prepare: bool = False,
+    prepare: str | None = None,
 ) -> Resolved:
     """Resolve a statement for one request or many.
 
-    :param text: the CQL of a simple statement
-    :param prepare: it is to be prepared, not executed
+    :param prepare: the CQL, if it is to be prepared, not executed
     :param timeout: seconds, or None for no limit
     :raises UnsupportedOperation: the statement needs a later protocol version than the one in use
     """
@@ -360,10 +360,10 @@ def resolve(
         keyspace=_keyspace(session, statement, version),
         tracing=bool(trace),
         custom_payload=payload or None,
-        text=text,
+        text=prepare,
         batch=batch,
     )
-    kind = ResolvedBatch if batch else ResolvedPrepare if prepare else Resolved
+    kind = ResolvedBatch if batch else Resolved if prepare is None else ResolvedPrepare
     return kind(session, statement, profile, options, timeout)
 
 

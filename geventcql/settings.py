@@ -16,6 +16,7 @@ from geventcql.throttle import Throttle, ThrottledExecution
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
+    from geventcql.resolve import Resolved
 
 __all__ = ["SessionSettings"]
 
@@ -79,6 +80,17 @@ class _Remembered:
         self.shape = object()
         """Stands for the settings, as a key; another one as soon as any of them changes."""
         self.statements: WeakSet[PreparedStatement] = WeakSet()
+        self._simple: dict[Any, Resolved] = {}
+
+    def variants(self, prepared: PreparedStatement | None) -> dict[Any, Resolved]:
+        """What is kept of a prepared statement by profile and options, or of all simple ones."""
+        if prepared is None:
+            return self._simple
+        kept: dict[Any, Resolved] | None = prepared._variants.get(self.shape)
+        if kept is None:
+            kept = prepared._variants[self.shape] = {}
+            self.statements.add(prepared)
+        return kept
 
     def forget(self) -> None:
         """Those settings, or the whole Session, are gone; the statements live on."""
@@ -86,6 +98,7 @@ class _Remembered:
             prepared._templates.pop(self.shape, None)
             prepared._variants.pop(self.shape, None)
         self.statements.clear()
+        self._simple = {}
         self.shape = object()
 
 

@@ -96,7 +96,7 @@ def prepare(query: str | bytes, version: int, keyspace: str | None = None) -> by
 
 def query_parts(
     version: int,
-    query: str | bytes,
+    query: str | bytes | None,
     consistency: int,
     *,
     has_values: bool = False,
@@ -111,14 +111,17 @@ def query_parts(
 ) -> RequestParts:
     """QUERY, section 4.1.4.
 
+    query: None if it is to be given in place of values, as a [long string]: then the parts fit any query without values.
     page_size: rows, None or 0 for no paging; paging_state: of the page before; keyspace, now_in_seconds: from v5 on.
     """
     flags = _value_flags(has_values, names_for_values, skip_metadata)
     flags, suffix, timestamp_at = _options(
         version, flags, page_size, paging_state, serial_consistency, with_timestamp, keyspace, now_in_seconds
     )
-    head = notation.long_string(query) + notation.short(consistency, "consistency level")
-    return RequestParts(Opcode.QUERY, head + _flags(flags, version), suffix, timestamp_at)
+    head = notation.short(consistency, "consistency level") + _flags(flags, version)
+    if query is None:
+        return RequestParts(Opcode.QUERY, b"", head + suffix, timestamp_at if timestamp_at < 0 else len(head) + timestamp_at)
+    return RequestParts(Opcode.QUERY, notation.long_string(query) + head, suffix, timestamp_at)
 
 
 def execute_parts(

@@ -1,4 +1,4 @@
-"""What is kept of bound statements, and of profiles that are named: nothing that has changed, and nothing for ever."""
+"""What is kept of bound and simple statements, and of profiles that are named: nothing that has changed, nothing for ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geventcql import ConsistencyLevel as Level
 from geventcql import variants
 from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from geventcql.policies import RetryPolicy, RoundRobinPolicy
-from geventcql.query import BoundStatement, PreparedStatement, dict_factory, tuple_factory
+from geventcql.query import BoundStatement, PreparedStatement, SimpleStatement, dict_factory, tuple_factory
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, eventually, have_keyspaces, settled
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Request, Rows, in_turn, paged
@@ -58,14 +58,25 @@ def resolutions(monkeypatch: pytest.MonkeyPatch, prepared: PreparedStatement) ->
 
 
 def sent(node: FakeNode) -> Request:
-    """The last EXECUTE."""
-    return [request for request in node.requests if request.opcode == Opcode.EXECUTE][-1]
+    """The last statement."""
+    return [request for request in node.requests if request.opcode in (Opcode.EXECUTE, Opcode.QUERY)][-1]
 
 
 def on_wire(node: FakeNode) -> tuple[Any, ...]:
-    """What the last EXECUTE said besides its values."""
+    """What the last statement's request said besides text and values."""
     request = sent(node)
     return request.consistency, request.serial_consistency, request.page_size, request.payload
+
+
+def test_simple_statements_are_resolved_once_for_all_texts(session: Session, node: FakeNode, resolutions: list[Any]) -> None:
+    for key in range(5):
+        session.execute(f"INSERT {key}")
+        session.execute("INSERT %s", (key,))
+        session.execute(SimpleStatement("INSERT %(key)s"), {"key": key}, execution_profile=NAMED)
+        session.execute(SimpleStatement(f"INSERT {key}", is_idempotent=True))
+        assert [request.text for request in node.queries[-4:]] == [f"INSERT {key}"] * 4
+        assert [request.consistency for request in node.queries[-4:]] == [Level.LOCAL_ONE] * 2 + [Level.TWO, Level.LOCAL_ONE]
+    assert [(statement.query_string, statement.is_idempotent) for statement in resolutions] == [("", False)] * 2 + [("", True)]
 
 
 def test_resolved_once_for_all_that_are_alike(session: Session, prepared: PreparedStatement, resolutions: list[Any]) -> None:
@@ -242,11 +253,13 @@ def test_settings_of_the_session_are_followed(session: Session, node: FakeNode, 
     for _ in range(2):
         session.execute(bound)
         session.execute(bound, execution_profile=NAMED)
+        session.execute("INSERT 1")
     session.default_fetch_size = 9
     session.use_client_timestamp = False
     for name in (NAMED, EXEC_PROFILE_DEFAULT):
-        session.execute(bound, execution_profile=name)
-        assert (sent(node).page_size, sent(node).timestamp) == (9, None)
+        for statement in (bound, "INSERT 1"):
+            session.execute(statement, execution_profile=name)
+            assert (sent(node).page_size, sent(node).timestamp) == (9, None)
     session.set_keyspace("mine")
     assert session.execute_async(bound)._execution.resolved.working_keyspace == "mine"
     assert session.execute_async(bound, execution_profile=NAMED)._execution.resolved.working_keyspace == "mine"
@@ -287,13 +300,16 @@ def test_what_is_kept_is_bounded(session: Session, node: FakeNode, prepared: Pre
         bound.fetch_size = size
         session.execute(bound)
         assert sent(node).page_size == size
+        session.execute(SimpleStatement("INSERT 1", fetch_size=size))
+        assert sent(node).page_size == size
     (kept,) = prepared._variants.values()
-    assert len(kept) <= variants.MAX_VARIANTS
+    assert len(kept) <= variants.MAX_VARIANTS and len(session._remembered.variants(None)) <= variants.MAX_VARIANTS
 
 
-def test_profiles_without_a_name_are_not_kept(session: Session, prepared: PreparedStatement) -> None:
+def test_profiles_without_a_name_are_not_kept(session: Session, node: FakeNode, prepared: PreparedStatement) -> None:
+    node.on("SELECT 1", Rows([("k", "int")], [(1,)]))
     profile = ExecutionProfile(RoundRobinPolicy(), row_factory=dict_factory)
-    for statement, values in ((prepared, (1,)), (prepared.bind((1,)), None)):
+    for statement, values in ((prepared, (1,)), (prepared.bind((1,)), None), (SimpleStatement("SELECT 1"), None)):
         assert session.execute(statement, values, execution_profile=profile).one() == {"k": 1}
     gone = weakref.ref(profile)
     del profile
@@ -308,6 +324,7 @@ def test_sessions_are_not_kept(session: Session, prepared: PreparedStatement, en
     for _ in range(2):
         other.execute(prepared.bind((1,)))
         other.execute(prepared, (1,), execution_profile=NAMED)
+        other.execute("INSERT 1")
         session.execute(prepared, (1,), execution_profile=NAMED)
     assert len(prepared._variants) == 2
     gone = weakref.ref(other)
