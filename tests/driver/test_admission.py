@@ -468,7 +468,7 @@ def test_room_that_comes_late(narrow: Session, node: FakeNode, gate: Event) -> N
     first, *others = fill(narrow, 4)
     late = narrow.execute_async("SELECT gated", timeout=0.1)
     node.wait_for(lambda node: node.count("SELECT gated") == 4)
-    in_hub(lambda: time.sleep(0.2), first._execution.cancel, narrow.cluster._on_room)
+    in_hub(lambda: time.sleep(0.2), first._execution.cancel, lambda: narrow.cluster._on_room(narrow.get_pools()[0]))
     with pytest.raises(OperationTimedOut, match="was not sent"):
         late.result()
     gate.set()
