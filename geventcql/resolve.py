@@ -83,7 +83,7 @@ class Resolved(Recipe):
 
     __slots__ = (
         "_session", "consistency", "is_idempotent", "options", "policy", "pool_keyspace",
-        "prepared", "profile", "reading", "retry_policy", "routing_keyspace", "statement", "timeout",
+        "prepared", "profile", "reading", "retry_policy", "rotates", "routing_keyspace", "statement", "timeout",
         "timestamped", "token_aware", "working_keyspace",
     )  # fmt: skip
 
@@ -124,6 +124,8 @@ class Resolved(Recipe):
             and self.prepared.routing_key_indexes is not None
             and getattr(statement, "_routing_key", None) is None
         )
+        self.rotates = self.plain_policy and not (isinstance(self.policy, TokenAwarePolicy) and self._has_key())
+        """Whether any local host may come first."""
         self.working_keyspace = session.keyspace
         self.routing_keyspace = self._routing_keyspace()
         self.pool_keyspace = self._pool_keyspace()
@@ -143,6 +145,12 @@ class Resolved(Recipe):
     def in_ring_order(self) -> bool:
         """Whether it is to find the replicas in the order of the ring: Paxos rounds are better begun at the same one."""
         return ConsistencyLevel.is_serial(self.consistency) or bool(self.statement.is_lwt())
+
+    def _has_key(self) -> bool:
+        """Whether replicas can be looked up for it, be it by the policy."""
+        if self.prepared is not None and self.prepared.routing_key_indexes is not None:
+            return True
+        return not isinstance(self.statement, PreparedStatement) and self.statement.routing_key is not None
 
     def _routing_keyspace(self) -> str | None:
         """Where token awareness looks the replicas up."""

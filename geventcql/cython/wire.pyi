@@ -162,7 +162,10 @@ class Choice:
     pools: tuple[Any, ...]
     spread: int
     avoid_busy: bool
-    def __init__(self, pools: Iterable[Any], spread: int = 1, avoid_busy: bool = False) -> None: ...
+    in_turn: bool
+    def __init__(
+        self, pools: Iterable[Any], spread: int = 1, avoid_busy: bool = False, in_turn: bool = False
+    ) -> None: ...
     def pick(self) -> Any: ...
 
 class Recipe:

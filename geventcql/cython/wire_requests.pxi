@@ -216,30 +216,40 @@ cdef inline Py_ssize_t draw(Py_ssize_t n) noexcept:
 
 
 cdef class Choice:
-    """Pools of which any may come first, by how busy they are or by chance; all of them replicas of the same partitions.
+    """Pools of which any may come first, by how busy they are, by chance or in turn.
 
     :param pools: in order
-    :param spread: how many of the first ones share the load by chance; 1: the very first has it
+    :param spread: how many of the first ones share the load; 1: the very first has it
     :param avoid_busy: whether another one, drawn from all, may take the place of the one whose turn it is
+    :param in_turn: whether they share the load in turn, beginning anywhere; else by chance
     """
 
     cdef readonly tuple pools
     cdef readonly Py_ssize_t spread
     cdef readonly bint avoid_busy
+    cdef readonly bint in_turn
+    cdef Py_ssize_t last
 
-    def __init__(self, pools, Py_ssize_t spread=1, bint avoid_busy=False):
+    def __init__(self, pools, Py_ssize_t spread=1, bint avoid_busy=False, bint in_turn=False):
         self.pools = tuple(pools)
         if not 1 <= spread <= len(self.pools) or len(self.pools) < 2:
             raise ValueError(f"no choice: {spread} of {self.pools}")
         self.spread = spread
         self.avoid_busy = avoid_busy
+        self.in_turn = in_turn
+        self.last = draw(spread)
 
     cpdef object pick(self):
         """The pool to try first."""
-        cdef Py_ssize_t chosen = draw(self.spread) if self.spread > 1 else 0
+        cdef Py_ssize_t chosen = 0
         cdef Py_ssize_t other
         cdef int64_t load
-        cdef object pool = self.pools[chosen]
+        cdef object pool
+        if self.in_turn:
+            chosen = self.last = (self.last + 1) % self.spread
+        elif self.spread > 1:
+            chosen = draw(self.spread)
+        pool = self.pools[chosen]
         if not self.avoid_busy:
             return pool
         load = load_of(pool.connections)
