@@ -314,6 +314,9 @@ class BatchStatement(Statement):
         if len(self.queries) >= _MAX_BATCH:
             raise ValueError(f"a batch cannot hold more than {_MAX_BATCH} statements")
         if isinstance(statement, PreparedStatement):
+            if not self._takes_over(statement):
+                self._add_prepared(statement, statement.encoder.encode(() if parameters is None else parameters))
+                return self
             statement = statement.bind(parameters)
         elif isinstance(statement, BoundStatement):
             if parameters:
@@ -326,12 +329,14 @@ class BatchStatement(Statement):
         else:
             raise TypeError(f"a batch takes str, simple, prepared and bound statements, not {statement!r}")
         if isinstance(statement, BoundStatement):
-            prepared = statement.prepared_statement
-            self.prepared_statements[prepared.query_id] = prepared
-            self.queries.append((True, prepared.query_id, statement.payload))
-        if isinstance(statement, Statement):
+            self._add_prepared(statement.prepared_statement, statement.payload)
+        if isinstance(statement, Statement) and self._takes_over(statement):
             self._take_over(statement)
         return self
+
+    def _add_prepared(self, prepared: PreparedStatement, payload: bytes) -> None:
+        self.prepared_statements[prepared.query_id] = prepared
+        self.queries.append((True, prepared.query_id, payload))
 
     def add_all(
         self, statements: Iterable[Any], parameters: Iterable[Sequence[Any] | Mapping[str, Any] | None]
@@ -342,9 +347,8 @@ class BatchStatement(Statement):
 
     def is_lwt(self) -> bool:
         """Whether a statement in it is conditional: the whole batch is then."""
-        return any(
-            self.prepared_statements[text].is_lwt() if prepared else is_conditional(text.decode())
-            for prepared, text, _ in self.queries
+        return any(prepared.is_lwt() for prepared in self.prepared_statements.values()) or any(
+            is_conditional(text.decode()) for is_prepared, text, _ in self.queries if not is_prepared
         )
 
     def clear(self) -> None:
@@ -354,6 +358,10 @@ class BatchStatement(Statement):
         self._named_keyspace = self._routing_keyspace = None
         self.routing_key = None
         self.custom_payload = None
+
+    def _takes_over(self, statement: Statement | PreparedStatement) -> bool:
+        """Whether it may have what the batch lacks."""
+        return self._routing_key is None or bool(statement.custom_payload)
 
     def _take_over(self, statement: Statement) -> None:
         if self.routing_key is None and statement.keyspace and statement.routing_key:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventcql.attempts import watch
+from geventcql.cython.codecs import murmur3_token
 from geventcql.cython.wire import Page, Recipe, RequestTemplate
 from geventcql.errors import DecodeError, UnsupportedOperation
 from geventcql.policies import (
@@ -110,20 +111,14 @@ class Resolved(Recipe):
             self.prepared = statement
         elif isinstance(statement, BoundStatement):
             self.prepared = statement.prepared_statement
-        self.encoder = None if self.prepared is None else self.prepared.encoder
+        self.encoder = self._encoder()
         self.is_idempotent = bool(statement.is_idempotent)
         self.retry_policy = statement.retry_policy or profile.retry_policy
         self.watch = self._watch()
         self.policy = profile.load_balancing_policy
         self.timer = session._request_timer if self.is_timed else None
         self.plain_policy = _is_plain(self.policy)
-        self.token_aware = (
-            self.plain_policy
-            and isinstance(self.policy, TokenAwarePolicy)
-            and self.prepared is not None
-            and self.prepared.routing_key_indexes is not None
-            and getattr(statement, "_routing_key", None) is None
-        )
+        self.token_aware = self.plain_policy and isinstance(self.policy, TokenAwarePolicy) and self._has_token()
         self.rotates = self.plain_policy and not (isinstance(self.policy, TokenAwarePolicy) and self._has_key())
         """Whether any local host may come first."""
         self.working_keyspace = session.keyspace
@@ -145,6 +140,17 @@ class Resolved(Recipe):
     def in_ring_order(self) -> bool:
         """Whether it is to find the replicas in the order of the ring: Paxos rounds are better begun at the same one."""
         return ConsistencyLevel.is_serial(self.consistency) or bool(self.statement.is_lwt())
+
+    def _encoder(self) -> Any:
+        return None if self.prepared is None else self.prepared.encoder
+
+    def _has_token(self) -> bool:
+        """Whether the encoder can tell the token of the values."""
+        return (
+            self.prepared is not None
+            and self.prepared.routing_key_indexes is not None
+            and getattr(self.statement, "_routing_key", None) is None
+        )
 
     def _has_key(self) -> bool:
         """Whether replicas can be looked up for it, be it by the policy."""
@@ -256,10 +262,27 @@ class Resolved(Recipe):
         return self.statement
 
 
+class _Key:
+    """In place of an encoder: tells the token of a batch, which has one key, whatever its statements."""
+
+    def __init__(self, key: bytes) -> None:
+        self._token = murmur3_token(key)
+
+    def token(self, values: bytes) -> int:
+        return self._token
+
+
 class ResolvedBatch(Resolved):
     """A batch; its statements and values are part of the template."""
 
     __slots__ = ()
+
+    def _encoder(self) -> _Key | None:
+        key = self.statement.routing_key
+        return None if key is None else _Key(key)
+
+    def _has_token(self) -> bool:
+        return self.encoder is not None
 
     def _build(self, metadata_id: bytes | None, has_decoder: bool) -> RequestTemplate:
         options = self.options

@@ -12,6 +12,7 @@ DEFAULT_MAX_FRAME: int
 RECEIVE_BUFFER: int
 
 def crc24(header: bytes) -> int: ...
+def batch_entries(queries: list[tuple[bool, bytes, bytes]]) -> bytes: ...
 def pack_segments(data: bytes, sizes: list[int], compress: Callable[[bytes], bytes] | None = None) -> bytes: ...
 def decoder_from(
     body: bytes, pos: int, flags: int, count: int, user_types: Any = None
@@ -171,7 +172,7 @@ class Choice:
 class Recipe:
     template: RequestTemplate
     reader: RowReader
-    encoder: BindEncoder | None
+    encoder: Any
     timer: Histogram | None
     plain_policy: bool
     watch: Callable[[Any], None] | None

@@ -269,7 +269,7 @@ cdef class Recipe:
     cdef public RequestTemplate template
     cdef public RowReader reader
     cdef public object encoder
-    """The :class:`~geventcql.cython.codecs.BindEncoder` of a prepared statement, else None."""
+    """What has ``token(values)``: the :class:`~geventcql.cython.codecs.BindEncoder` of a prepared statement; or None."""
     cdef public Histogram timer
     """What requests are timed with; None: they are not."""
     cdef public bint plain_policy
@@ -341,7 +341,7 @@ cdef class Route:
     cpdef object first(self, encoder, bytes values):
         """The pool to try first; None if the policy has to be asked.
 
-        :param encoder: the statement's, with which the ``values`` were encoded; not needed without a ring
+        :param encoder: ``encoder.token(values)`` gives their token, or None; not needed without a ring
         """
         cdef Py_ssize_t position = 0
         cdef object token, pool
@@ -587,6 +587,46 @@ cdef bytes packed_segment(const uint8_t* payload, Py_ssize_t n, bint self_contai
     put_little(p + 5, crc24_of(p, 5), 3)
     memcpy(p + 8, PyBytes_AS_STRING(packed), m)
     put_little(p + 8 + m, crc32_of(p + 8, m), 4)
+    return out
+
+
+def batch_entries(list queries not None) -> bytes:
+    """The statements in a BATCH body (protocol section 4.1.7): of each its kind, its id or text, its values.
+
+    :param queries: (is it prepared, its id or its text in UTF-8, ``<n><value>...`` or b'' for none), of each
+    :raises ValueError: an id or a text is longer than the protocol has room for
+    """
+    cdef Py_ssize_t size = 0, n, m
+    cdef bytes name, values, out
+    cdef uint8_t* p
+    for prepared, name, values in queries:
+        n = PyBytes_GET_SIZE(name)
+        m = PyBytes_GET_SIZE(values)
+        if n > (0xFFFF if prepared else 0x7FFFFFFF):
+            raise ValueError(f"the statement's {'id' if prepared else 'text'} has {n} bytes, more than the protocol has room for")
+        size += 1 + (2 if prepared else 4) + n + (m if m else 2)
+    out = PyBytes_FromStringAndSize(NULL, size)
+    p = <uint8_t*> PyBytes_AS_STRING(out)
+    for prepared, name, values in queries:
+        n = PyBytes_GET_SIZE(name)
+        m = PyBytes_GET_SIZE(values)
+        if prepared:
+            p[0] = 1
+            p[1] = n >> 8
+            p[2] = n & 0xFF
+            p += 3
+        else:
+            p[0] = 0
+            put32(p + 1, <uint32_t> n)
+            p += 5
+        memcpy(p, PyBytes_AS_STRING(name), n)
+        p += n
+        if m:
+            memcpy(p, PyBytes_AS_STRING(values), m)
+            p += m
+        else:
+            p[0] = p[1] = 0
+            p += 2
     return out
 
 

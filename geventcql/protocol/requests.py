@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from geventcql.cython.wire import batch_entries
 from geventcql.errors import UnsupportedOperation
 from geventcql.protocol import notation
 from geventcql.protocol.constants import (
@@ -173,12 +174,7 @@ def batch_body(
     microseconds since 1970. keyspace, now_in_seconds: from v5 on.
     """
     kind = batch_type.value if isinstance(batch_type, BatchType) else batch_type
-    parts = [bytes((kind,)), notation.short(len(queries), "statements in a batch")]
-    for is_prepared, id_or_text, payload in queries:
-        if is_prepared:
-            parts += (b"\x01", notation.short_bytes(id_or_text, "the statement's id"), payload or NO_VALUES)
-        else:
-            parts += (b"\x00", notation.long_string(id_or_text), payload or NO_VALUES)
+    parts = [bytes((kind,)), notation.short(len(queries), "statements in a batch"), batch_entries(list(queries))]
     flags, suffix, at = _options(
         version, 0, None, None, serial_consistency, timestamp is not None, keyspace, now_in_seconds
     )
