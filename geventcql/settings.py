@@ -80,12 +80,9 @@ class _Remembered:
         self.shape = object()
         """Stands for the settings, as a key; another one as soon as any of them changes."""
         self.statements: WeakSet[PreparedStatement] = WeakSet()
-        self._simple: dict[Any, Resolved] = {}
 
-    def variants(self, prepared: PreparedStatement | None) -> dict[Any, Resolved]:
-        """What is kept of a prepared statement by profile and options, or of all simple ones."""
-        if prepared is None:
-            return self._simple
+    def variants(self, prepared: PreparedStatement) -> dict[Any, Resolved]:
+        """What is kept of a prepared statement by profile and options."""
         kept: dict[Any, Resolved] | None = prepared._variants.get(self.shape)
         if kept is None:
             kept = prepared._variants[self.shape] = {}
@@ -98,7 +95,6 @@ class _Remembered:
             prepared._templates.pop(self.shape, None)
             prepared._variants.pop(self.shape, None)
         self.statements.clear()
-        self._simple = {}
         self.shape = object()
 
 
@@ -120,7 +116,8 @@ class SessionSettings:
     def __init__(self, cluster: Cluster) -> None:
         self._remembered = _Remembered()
         self._shape = self._remembered.shape
-        weakref.finalize(self, self._remembered.forget).atexit = False
+        weakref.finalize(self, self._remembered.forget).atexit = False  # what that holds lives as long as the Session
+        self._simple: dict[Any, Resolved] = {}
         self.cluster = cluster
         self.timestamp_generator: Callable[[], int] = cluster.timestamp_generator
 
@@ -154,6 +151,11 @@ class SessionSettings:
     def _reshape(self) -> None:
         self._remembered.forget()
         self._shape = self._remembered.shape
+        self._simple = {}
+
+    def _variants(self, prepared: PreparedStatement | None) -> dict[Any, Resolved]:
+        """What is kept by profile and options: of a prepared statement, or of all simple ones."""
+        return self._simple if prepared is None else self._remembered.variants(prepared)
 
     def _profile(self, name: Any) -> ExecutionProfile:
         profile = self.cluster.profile_manager.get(name)

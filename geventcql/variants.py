@@ -38,14 +38,14 @@ def variant(session: Session, statement: PreparedStatement | BoundStatement | Si
     options = _options(statement, prepared)
     if name is EXEC_PROFILE_DEFAULT or not session.cluster._legacy:
         key = session.cluster.profile_manager.profiles.get(name), options
-        resolved = session._remembered.variants(prepared).get(key)
+        resolved = session._variants(prepared).get(key)
         if resolved is not None:
             return resolved
     profile = session._profile(name)
     if options is None or name is profile:
         return resolve(session, statement, profile, session._timeout(profile))
     resolved = resolve(session, _model(prepared, options), profile, session._timeout(profile))
-    kept = session._remembered.variants(prepared)
+    kept = session._variants(prepared)
     if len(kept) >= MAX_VARIANTS:
         del kept[next(iter(kept))]
     kept[profile, options] = resolved

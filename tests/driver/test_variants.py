@@ -303,7 +303,7 @@ def test_what_is_kept_is_bounded(session: Session, node: FakeNode, prepared: Pre
         session.execute(SimpleStatement("INSERT 1", fetch_size=size))
         assert sent(node).page_size == size
     (kept,) = prepared._variants.values()
-    assert len(kept) <= variants.MAX_VARIANTS and len(session._remembered.variants(None)) <= variants.MAX_VARIANTS
+    assert len(kept) <= variants.MAX_VARIANTS and len(session._simple) <= variants.MAX_VARIANTS
 
 
 def test_profiles_without_a_name_are_not_kept(session: Session, node: FakeNode, prepared: PreparedStatement) -> None:
