@@ -1,7 +1,7 @@
 """Requests that wait for room (layer: driver): a Session's bounded queue, without a greenlet for any of them.
 
 Requests that wait for the same hosts form a queue; a freed stream id or a drained socket admits whoever has waited longest
-among the heads of the queues that have room, so that one mute host holds up nobody who waits for another. Runs in readers,
+for its pool, among the heads of the queues, so that one mute host holds up nobody who waits for another. Runs in readers,
 in the hub and in callers; nothing in here switches or runs user code.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -91,23 +91,20 @@ class Deadlines:
             self._arm(self._heap[0][0])
 
 
-def admit(waiting: set[Admission]) -> None:
-    """Send the requests that have waited longest, as far as there is room.
+def admit(waiting: set[Admission], pool: HostPool) -> None:
+    """Send the requests that have waited longest for ``pool``, as far as there is room.
 
     :param waiting: those of a Cluster's Admissions that have any
     """
-    queues = {(admission, hosts): queue for admission in waiting for hosts, queue in admission._queues.items()}
-    while queues:
-        key = min(queues, key=lambda waiting: queues[waiting][0][0])
-        admission, hosts = key
-        queue = queues[key]
-        if not admission._admit(*queue[0]):
-            del queues[key]
-            continue
-        queue.popleft()
-        if not queue:
-            del queues[key], admission._queues[hosts]
-            admission._left()
+    heads = [head for admission in waiting for head in admission._heads(pool)]
+    heapq.heapify(heads)
+    while heads:
+        _, admission, hosts = heads[0]
+        number = admission._serve(hosts)
+        if number is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (number, admission, hosts))
 
 
 class Admission:
@@ -123,12 +120,16 @@ class Admission:
         self.limit = limit
         self._waiting = waiting
         self._queues: dict[Hosts, deque[Entry]] = {}
+        self._of_pool: dict[HostPool, set[Hosts]] = {}
+        """The keys of the queues in which requests wait for a pool: there may be a queue for each of a thousand hosts."""
+        self._entries = 0
+        """Requests in all queues."""
         self._ended = 0
         """Requests in the queues that have ended."""
         self._deadlines = Deadlines(scheduler, self.cancelled)
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values())) - self._ended
+        return self._entries - self._ended
 
     def wait(self, execution: Any, pools: list[HostPool]) -> None:
         """Let a request wait until one of ``pools`` has room, or its deadline comes.
@@ -141,9 +142,51 @@ class Admission:
         self._waiting.add(self)
         number = execution.waiting = next(arrivals)
         execution.queue = self
-        self._queues.setdefault(frozenset(pools), deque()).append((number, execution, pools))
+        self._queue_of(frozenset(pools)).append((number, execution, pools))
+        self._entries += 1
         if execution.deadline < NEVER:
             self._deadlines.keep(number, execution, waiting)
+
+    def _queue_of(self, hosts: Hosts) -> deque[Entry]:
+        queue = self._queues.get(hosts)
+        if queue is None:
+            queue = self._queues[hosts] = deque()
+            for pool in hosts:
+                self._of_pool.setdefault(pool, set()).add(hosts)
+        return queue
+
+    def _take(self, hosts: Hosts) -> deque[Entry]:
+        """A queue that is not to be one any more."""
+        queue = self._queues.pop(hosts)
+        for pool in hosts:
+            keys = self._of_pool[pool]
+            keys.remove(hosts)
+            if not keys:
+                del self._of_pool[pool]
+        self._entries -= len(queue)
+        return queue
+
+    def _heads(self, pool: HostPool) -> Iterator[tuple[int, Admission, Hosts]]:
+        """The queues in which requests wait for ``pool``, by the number of who has waited longest."""
+        return ((self._queues[hosts][0][0], self, hosts) for hosts in self._of_pool.get(pool, ()))
+
+    def _serve(self, hosts: Hosts) -> int | None:
+        """Send the first of a queue: the number of the next one; None if there is no room, or nobody left."""
+        queue = self._queues.get(hosts)
+        if queue is None:  # all in it have ended with one of another queue
+            return None
+        entry = queue.popleft()  # first: its end may be that of others in here, who are then taken out
+        self._entries -= 1
+        if not self._admit(*entry):
+            queue.appendleft(entry)
+            self._entries += 1
+            return None
+        if queue:
+            return queue[0][0]
+        if hosts in self._queues:
+            self._take(hosts)
+        self._left()
+        return None
 
     def _admit(self, number: int, execution: Any, pools: list[HostPool]) -> bool:
         """Send a request that waited; False if there is still no room for it."""
@@ -167,15 +210,20 @@ class Admission:
         self._ended += 1
         waiting = len(self)
         if not waiting or self._ended > max(FORGET_FLOOR, waiting):
-            queues = {hosts: deque(entry for entry in queue if not entry[1].done) for hosts, queue in self._queues.items()}
-            self._queues = {hosts: queue for hosts, queue in queues.items() if queue}
+            for hosts, queue in list(self._queues.items()):
+                living = [entry for entry in queue if not entry[1].done]
+                self._entries -= len(queue) - len(living)
+                queue.clear()  # the same queue: it may be the one that is being served
+                queue.extend(living)
+                if not queue:
+                    self._take(hosts)
             self._ended = 0
             self._left()
 
     def give_up(self) -> None:
         """A host could not be reached: whoever waits for such hosts only is told so."""
         hopeless = [hosts for hosts in self._queues if not any(pool.connections or pool.opening for pool in hosts)]
-        for _, execution, pools in self._taken([self._queues.pop(hosts) for hosts in hopeless]):
+        for _, execution, pools in self._taken([self._take(hosts) for hosts in hopeless]):
             if not execution.done:
                 execution.unreachable(pools)
         self._left()
@@ -198,7 +246,7 @@ class Admission:
 
     def fail_all(self, error_for: Any) -> None:
         """The Session ends: ``error_for(execution)`` gives each request's error."""
-        queues, self._queues = self._queues, {}
+        queues = [self._take(hosts) for hosts in list(self._queues)]
         self._left()
-        for _, execution, _ in self._taken(queues.values()):
+        for _, execution, _ in self._taken(queues):
             execution._fail(error_for(execution))

@@ -37,6 +37,7 @@ from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.net.heartbeat import Heartbeat
 from geventcql.net.opening import open_in_keyspace
+from geventcql.net.pool import HostPool
 from geventcql.net.scheduler import Scheduler
 from geventcql.net.transport import Resolver
 from geventcql.options import check, connection_settings, give_resolver
@@ -287,10 +288,10 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
 
     # -- for Sessions ---------------------------------------------------------------------------------------------------
 
-    def _on_room(self) -> None:
-        """Some connection may take requests again; in readers and in the hub."""
+    def _on_room(self, pool: HostPool) -> None:
+        """A connection of ``pool`` may take requests again; in readers and in the hub."""
         if self._waiting:
-            admit(self._waiting)
+            admit(self._waiting, pool)
 
     def _on_unreachable(self) -> None:
         """A host could not be connected to; in its supervisor."""

@@ -41,6 +41,9 @@ class _Failed:
     def __init__(self, error: Exception) -> None:
         self.exception = error
 
+    def ready(self) -> bool:
+        return False
+
     def wait(self) -> None:
         """A turn for others: many in a row must not keep the hub waiting."""
         gevent.sleep(A_TURN)
@@ -78,7 +81,8 @@ def _ordered(
             window.append(_send(session, statement, parameters, profile))
         while window:
             future = window[0]
-            future.wait()
+            if not future.ready():
+                future.wait()
             window.popleft()
             for statement, parameters in islice(requests, 1):
                 window.append(_send(session, statement, parameters, profile))
@@ -108,7 +112,8 @@ def _unordered(
         send(concurrency)
         while under_way:
             future = ended.get()
-            future.wait()
+            if not future.ready():
+                future.wait()
             number = under_way.pop(future)
             send(1)
             yield number, future

@@ -79,8 +79,8 @@ class PreparedStatement:
     """
 
     __slots__ = (
-        "__weakref__", "_is_lwt", "_templates", "bind_columns", "consistency_level", "custom_payload", "encoder", "fetch_size",
-        "is_idempotent", "keyspace", "protocol_version", "query_id", "query_string", "result", "retry_policy",
+        "__weakref__", "_is_lwt", "_templates", "_variants", "bind_columns", "consistency_level", "custom_payload", "encoder",
+        "fetch_size", "is_idempotent", "keyspace", "protocol_version", "query_id", "query_string", "result", "retry_policy",
         "routing_key_indexes", "serial_consistency_level",
     )  # fmt: skip
 
@@ -110,11 +110,15 @@ class PreparedStatement:
         self.custom_payload: dict[str, bytes] | None = None
         self.is_idempotent = False
         self._is_lwt = is_conditional(query)
-        self._templates: dict[Any, Any] = {}  # the driver's: request parts by what they depend on
+        # The driver's: what requests are made of, by the settings that it depends on; and what those are made of that name a
+        # profile or execute a bound statement, by the settings and then by profile and options.
+        self._templates: dict[Any, Any] = {}
+        self._variants: dict[Any, dict[Any, Any]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
         object.__setattr__(self, "_templates", {})  # they depend on all that can be set here
+        object.__setattr__(self, "_variants", {})
 
     @classmethod
     def from_response(
@@ -310,6 +314,9 @@ class BatchStatement(Statement):
         if len(self.queries) >= _MAX_BATCH:
             raise ValueError(f"a batch cannot hold more than {_MAX_BATCH} statements")
         if isinstance(statement, PreparedStatement):
+            if not self._takes_over(statement):
+                self._add_prepared(statement, statement.encoder.encode(() if parameters is None else parameters))
+                return self
             statement = statement.bind(parameters)
         elif isinstance(statement, BoundStatement):
             if parameters:
@@ -322,12 +329,14 @@ class BatchStatement(Statement):
         else:
             raise TypeError(f"a batch takes str, simple, prepared and bound statements, not {statement!r}")
         if isinstance(statement, BoundStatement):
-            prepared = statement.prepared_statement
-            self.prepared_statements[prepared.query_id] = prepared
-            self.queries.append((True, prepared.query_id, statement.payload))
-        if isinstance(statement, Statement):
+            self._add_prepared(statement.prepared_statement, statement.payload)
+        if isinstance(statement, Statement) and self._takes_over(statement):
             self._take_over(statement)
         return self
+
+    def _add_prepared(self, prepared: PreparedStatement, payload: bytes) -> None:
+        self.prepared_statements[prepared.query_id] = prepared
+        self.queries.append((True, prepared.query_id, payload))
 
     def add_all(
         self, statements: Iterable[Any], parameters: Iterable[Sequence[Any] | Mapping[str, Any] | None]
@@ -338,9 +347,8 @@ class BatchStatement(Statement):
 
     def is_lwt(self) -> bool:
         """Whether a statement in it is conditional: the whole batch is then."""
-        return any(
-            self.prepared_statements[text].is_lwt() if prepared else is_conditional(text.decode())
-            for prepared, text, _ in self.queries
+        return any(prepared.is_lwt() for prepared in self.prepared_statements.values()) or any(
+            is_conditional(text.decode()) for is_prepared, text, _ in self.queries if not is_prepared
         )
 
     def clear(self) -> None:
@@ -350,6 +358,10 @@ class BatchStatement(Statement):
         self._named_keyspace = self._routing_keyspace = None
         self.routing_key = None
         self.custom_payload = None
+
+    def _takes_over(self, statement: Statement | PreparedStatement) -> bool:
+        """Whether it may have what the batch lacks."""
+        return self._routing_key is None or bool(statement.custom_payload)
 
     def _take_over(self, statement: Statement) -> None:
         if self.routing_key is None and statement.keyspace and statement.routing_key:

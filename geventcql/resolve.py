@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventcql.attempts import watch
+from geventcql.cython.codecs import murmur3_token
 from geventcql.cython.wire import Page, Recipe, RequestTemplate
 from geventcql.errors import DecodeError, UnsupportedOperation
 from geventcql.policies import (
@@ -22,6 +23,7 @@ from geventcql.policies import (
 )
 from geventcql.protocol import requests
 from geventcql.protocol.constants import FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, ConsistencyLevel, Opcode, ProtocolVersion
+from geventcql.protocol.notation import long_string
 from geventcql.query import (
     FETCH_SIZE_UNSET,
     BatchStatement,
@@ -65,7 +67,7 @@ class RequestOptions(NamedTuple):
     tracing: bool = False
     custom_payload: Mapping[str, bytes | None] | None = None
     text: str | None = None
-    """The CQL to be sent, parameters filled in."""
+    """The CQL to be prepared."""
     batch: tuple[Any, list[tuple[bool, bytes, bytes]], dict[bytes, PreparedStatement]] | None = None
     """Type, statements and prepared statements of a batch, which the application may fill anew while this is under way."""
 
@@ -82,7 +84,7 @@ class Resolved(Recipe):
 
     __slots__ = (
         "_session", "consistency", "is_idempotent", "options", "policy", "pool_keyspace",
-        "prepared", "profile", "reading", "retry_policy", "routing_keyspace", "statement", "timeout",
+        "prepared", "profile", "reading", "retry_policy", "rotates", "routing_keyspace", "statement", "timeout",
         "timestamped", "token_aware", "working_keyspace",
     )  # fmt: skip
 
@@ -109,20 +111,16 @@ class Resolved(Recipe):
             self.prepared = statement
         elif isinstance(statement, BoundStatement):
             self.prepared = statement.prepared_statement
-        self.encoder = None if self.prepared is None else self.prepared.encoder
+        self.encoder = self._encoder()
         self.is_idempotent = bool(statement.is_idempotent)
         self.retry_policy = statement.retry_policy or profile.retry_policy
         self.watch = self._watch()
         self.policy = profile.load_balancing_policy
         self.timer = session._request_timer if self.is_timed else None
         self.plain_policy = _is_plain(self.policy)
-        self.token_aware = (
-            self.plain_policy
-            and isinstance(self.policy, TokenAwarePolicy)
-            and self.prepared is not None
-            and self.prepared.routing_key_indexes is not None
-            and getattr(statement, "_routing_key", None) is None
-        )
+        self.token_aware = self.plain_policy and isinstance(self.policy, TokenAwarePolicy) and self._has_token()
+        self.rotates = self.plain_policy and not (isinstance(self.policy, TokenAwarePolicy) and self._has_key())
+        """Whether any local host may come first."""
         self.working_keyspace = session.keyspace
         self.routing_keyspace = self._routing_keyspace()
         self.pool_keyspace = self._pool_keyspace()
@@ -142,6 +140,23 @@ class Resolved(Recipe):
     def in_ring_order(self) -> bool:
         """Whether it is to find the replicas in the order of the ring: Paxos rounds are better begun at the same one."""
         return ConsistencyLevel.is_serial(self.consistency) or bool(self.statement.is_lwt())
+
+    def _encoder(self) -> Any:
+        return None if self.prepared is None else self.prepared.encoder
+
+    def _has_token(self) -> bool:
+        """Whether the encoder can tell the token of the values."""
+        return (
+            self.prepared is not None
+            and self.prepared.routing_key_indexes is not None
+            and getattr(self.statement, "_routing_key", None) is None
+        )
+
+    def _has_key(self) -> bool:
+        """Whether replicas can be looked up for it, be it by the policy."""
+        if self.prepared is not None and self.prepared.routing_key_indexes is not None:
+            return True
+        return not isinstance(self.statement, PreparedStatement) and self.statement.routing_key is not None
 
     def _routing_keyspace(self) -> str | None:
         """Where token awareness looks the replicas up."""
@@ -188,7 +203,7 @@ class Resolved(Recipe):
             )
         else:
             parts = requests.query_parts(
-                options.version, options.text or "", options.consistency, keyspace=self._named_keyspace(), **common
+                options.version, None, options.consistency, keyspace=self._named_keyspace(), **common
             )
         return RequestTemplate(
             options.version, parts.opcode, flags, head + parts.prefix, parts.suffix, parts.timestamp_at
@@ -211,8 +226,8 @@ class Resolved(Recipe):
         return self._changed(paging_state=paging_state)
 
     def at_consistency(self, consistency: int) -> Resolved:
-        """The same at another consistency level."""
-        return self._changed(consistency=consistency)
+        """The same at ``consistency``."""
+        return self if consistency == self.consistency else self._changed(consistency=consistency)
 
     def current(self) -> Resolved:
         """The same with the prepared statement's ids and decoder as they are now."""
@@ -247,10 +262,27 @@ class Resolved(Recipe):
         return self.statement
 
 
+class _Key:
+    """In place of an encoder: tells the token of a batch, which has one key, whatever its statements."""
+
+    def __init__(self, key: bytes) -> None:
+        self._token = murmur3_token(key)
+
+    def token(self, values: bytes) -> int:
+        return self._token
+
+
 class ResolvedBatch(Resolved):
     """A batch; its statements and values are part of the template."""
 
     __slots__ = ()
+
+    def _encoder(self) -> _Key | None:
+        key = self.statement.routing_key
+        return None if key is None else _Key(key)
+
+    def _has_token(self) -> bool:
+        return self.encoder is not None
 
     def _build(self, metadata_id: bytes | None, has_decoder: bool) -> RequestTemplate:
         options = self.options
@@ -294,27 +326,28 @@ class ResolvedPrepare(Resolved):
         return RequestTemplate(version, Opcode.PREPARE, flags, head + body, b"")
 
 
-def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, str | None, bytes]:
-    """What an application gave to ``execute`` as a statement, its CQL if that is sent, and encoded values.
+def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any, bytes]:
+    """What an application gave to ``execute`` as a statement, and what is sent in its place of the values: those of a prepared
+    statement, the text of a simple one.
 
     :raises TypeError: ``query`` is no statement
     :raises ValueError: parameters for a statement that takes none
     """
     if isinstance(query, PreparedStatement):
-        return query, None, query.encoder.encode(() if parameters is None else parameters)
+        return query, query.encoder.encode(() if parameters is None else parameters)
     if isinstance(query, BoundStatement):
         if parameters:
             raise ValueError("a BoundStatement has its values already: execute takes no others with it")
-        return query, None, query.payload
+        return query, query.payload
     if isinstance(query, str):
         query = SimpleStatement(query)
     if isinstance(query, SimpleStatement):
         text = query.query_string
-        return query, bind_params(text, parameters, session.encoder) if parameters else text, b""
+        return query, long_string(bind_params(text, parameters, session.encoder) if parameters else text)
     if isinstance(query, BatchStatement):
         if parameters:
             raise ValueError("a BatchStatement has its values already: execute takes no others with it")
-        return query, None, b""
+        return query, b""
     raise TypeError(f"execute takes CQL text or a statement, not {query!r}")
 
 
@@ -324,16 +357,14 @@ def resolve(
     profile: ExecutionProfile,
     timeout: Any,
     *,
-    text: str | None = None,
     trace: bool = False,
     custom_payload: Mapping[str, bytes | None] | None = None,
     paging_state: bytes | None = None,
-    prepare: bool = False,
+    prepare: str | None = None,
 ) -> Resolved:
     """Resolve a statement for one request or many.
 
-    :param text: the CQL of a simple statement
-    :param prepare: it is to be prepared, not executed
+    :param prepare: the CQL, if it is to be prepared, not executed
     :param timeout: seconds, or None for no limit
     :raises UnsupportedOperation: the statement needs a later protocol version than the one in use
     """
@@ -360,10 +391,10 @@ def resolve(
         keyspace=_keyspace(session, statement, version),
         tracing=bool(trace),
         custom_payload=payload or None,
-        text=text,
+        text=prepare,
         batch=batch,
     )
-    kind = ResolvedBatch if batch else ResolvedPrepare if prepare else Resolved
+    kind = ResolvedBatch if batch else Resolved if prepare is None else ResolvedPrepare
     return kind(session, statement, profile, options, timeout)
 
 

@@ -76,7 +76,8 @@ class ResultSet(PageView):
     # -- all pages ----------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
-        self._iterator = Rows(self) if self._listed is None else iter(self._listed)
+        rows = self._page.whole(SLICE_ROWS) if self._listed is None else self._listed
+        self._iterator = Rows(self) if rows is None else iter(rows)
         return self._iterator
 
     def next(self) -> Any:

@@ -33,25 +33,29 @@ class Router:
         return self._registry.usable_pool(host, resolved.pool_keyspace)
 
     def route(self, resolved: Resolved) -> Route:
-        """Where the plans of a built-in policy begin for certain: at the only host that there is, or at the local replicas as
-        TokenAwarePolicy has them. Made once for all statements that it is the same for, as long as nothing changes.
+        """Where the plans of a built-in policy begin for certain: at the only host that there is, at the local replicas as
+        TokenAwarePolicy has them, or at each local host in turn. Made once for all statements that it is the same for, as long
+        as nothing changes.
         """
         routes = self._registry.routes
         in_ring_order = resolved.token_aware and resolved.in_ring_order
-        key = (resolved.policy, resolved.pool_keyspace, resolved.token_aware and resolved.routing_keyspace, in_ring_order)
+        keyspace = resolved.token_aware and resolved.routing_keyspace
+        key = (resolved.policy, resolved.pool_keyspace, keyspace, in_ring_order, resolved.rotates)
         route = routes.get(key)
         if route is None:
             route = routes[key] = self._make_route(resolved)
         return route
 
     def _make_route(self, resolved: Resolved) -> Route:
-        only = self._registry.only_pool(resolved.pool_keyspace)
-        if only is not None and resolved.policy.distance(only.host) == HostDistance.IGNORED:
-            only = None  # another profile uses it
+        first: Choice | HostPool | None = self._registry.only_pool(resolved.pool_keyspace)
+        if isinstance(first, HostPool) and resolved.policy.distance(first.host) == HostDistance.IGNORED:
+            first = None  # another profile uses it
+        if first is None and resolved.rotates:
+            first = self._in_turn(resolved)
         token_map = self._session.cluster.metadata.token_map
         keyspace, pool_keyspace = resolved.routing_keyspace, resolved.pool_keyspace
-        if only is not None or not resolved.token_aware or keyspace is None or token_map is None or token_map.tokens is None:
-            return Route(lambda position: only)
+        if first is not None or not resolved.token_aware or keyspace is None or token_map is None or token_map.tokens is None:
+            return Route(lambda position: first)
         policy: Any = resolved.policy  # a TokenAwarePolicy
         in_ring_order = resolved.in_ring_order
         registry = self._registry  # a route outlives the Session that made it
@@ -66,6 +70,15 @@ class Router:
             return Choice(used.values(), spread, policy.avoid_busy_replicas)
 
         return Route(find, token_map.tokens)
+
+    def _in_turn(self, resolved: Resolved) -> Choice | HostPool | None:
+        """The local hosts, those of the local rack if there are any, each the first one in turn."""
+        policy = resolved.policy
+        hosts = self._session.cluster.metadata.all_hosts()
+        local = [host for host in hosts if host.is_up and policy.distance(host) == HostDistance.LOCAL]
+        near = [host for host in local if policy.in_local_rack(host)] or local
+        pools = [pool for host in near if (pool := self._registry.usable_pool(host, resolved.pool_keyspace)) is not None]
+        return Choice(pools, len(pools), in_turn=True) if len(pools) > 1 else next(iter(pools), None)
 
     def plan(self, execution: Execution) -> Iterator[Any]:
         """The hosts to try, in order, as the profile's policy says."""

@@ -35,7 +35,7 @@ from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ProtocolVersion
 from geventcql.protocol.responses import SchemaChange, SetKeyspace
-from geventcql.query import PreparedStatement, SimpleStatement
+from geventcql.query import PreparedStatement, SimpleStatement, Statement
 from geventcql.resolve import Resolved, ResolvedPrepare, resolve, with_parameters
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
@@ -43,6 +43,7 @@ from geventcql.routing import Router
 from geventcql.settings import SessionSettings
 from geventcql.sinks import Fetch, as_outcome
 from geventcql.unsupported import NO_GRAPH
+from geventcql.variants import HAS_VARIANTS, variant
 from geventcql.waiting import Waker, park, thread_id
 
 if TYPE_CHECKING:
@@ -159,17 +160,18 @@ class Session(SessionSettings):
         if (
             type(query) is PreparedStatement
             and execution_profile is EXEC_PROFILE_DEFAULT
-            and not (trace or custom_payload or paging_state or host or execute_as)
+            and not (trace or custom_payload or paging_state or execute_as)
         ):
             resolved = query._templates.get(self._shape)
             if resolved is None:
                 resolved = self._remember(query)
             values = query.encoder.encode(() if parameters is None else parameters)
+            statement = None  # made of the prepared one and its values where it is asked for
         else:
             used = keyspaces.used(query)
             if used is not None:
                 return self._use(query, used, execution_profile, timeout)
-            resolved, values = self._resolve(
+            statement, resolved, values = self._resolve(
                 query, parameters, trace, custom_payload, execution_profile, paging_state, execute_as
             )
         execution = self._execution_class(
@@ -182,6 +184,8 @@ class Session(SessionSettings):
         )
         future = ResponseFuture()
         future._execution = execution
+        if statement is not None:
+            execution._statement = statement  # policies and listeners are to see it itself
         if self._init_listeners:
             execution.sink = future
             self._tell_init_listeners(future)
@@ -193,8 +197,9 @@ class Session(SessionSettings):
     def _remember(self, prepared: PreparedStatement) -> Resolved:
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         resolved = resolve(self, prepared, profile, self._timeout(profile))
-        prepared._templates[self._shape] = resolved
-        self._remembered.statements.add(prepared)
+        if not prepared.custom_payload:  # which may be changed in place
+            prepared._templates[self._shape] = resolved
+            self._remembered.statements.add(prepared)
         return resolved
 
     def _resolve(
@@ -206,16 +211,19 @@ class Session(SessionSettings):
         execution_profile: Any,
         paging_state: bytes | None,
         execute_as: str | None,
-    ) -> tuple[Resolved, bytes]:
+    ) -> tuple[Statement | None, Resolved, bytes]:
         if execute_as is not None:
             custom_payload = {**(custom_payload or {}), "ProxyExecute": execute_as.encode()}
-        profile = self._profile(execution_profile)
-        statement, text, values = with_parameters(self, query, parameters)
-        resolved = resolve(
-            self, statement, profile, self._timeout(profile),
-            text=text, trace=trace, custom_payload=custom_payload, paging_state=paging_state,
-        )  # fmt: skip
-        return resolved, values
+        statement, values = with_parameters(self, query, parameters)
+        if type(statement) in HAS_VARIANTS and not (trace or custom_payload or paging_state):
+            resolved = variant(self, statement, execution_profile)
+        else:
+            profile = self._profile(execution_profile)
+            resolved = resolve(
+                self, statement, profile, self._timeout(profile),
+                trace=trace, custom_payload=custom_payload, paging_state=paging_state,
+            )  # fmt: skip
+        return None if isinstance(statement, PreparedStatement) else statement, resolved, values
 
     def execute_graph(self, query: Any, *args: Any, **kwargs: Any) -> NoReturn:
         """Refused with UnsupportedOperation: DataStax Enterprise's graph is not supported."""
@@ -246,7 +254,7 @@ class Session(SessionSettings):
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         statement = SimpleStatement(text, keyspace=keyspace, is_idempotent=True)
         resolved = resolve(
-            self, statement, profile, self._timeout(profile), text=text, custom_payload=custom_payload, prepare=True
+            self, statement, profile, self._timeout(profile), custom_payload=custom_payload, prepare=text
         )
         message = self.cluster._preparer.prepare(self, resolved)
         named, version = resolved.options.keyspace, resolved.options.version  # as they were when it was sent

@@ -16,6 +16,7 @@ from geventcql.throttle import Throttle, ThrottledExecution
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
+    from geventcql.resolve import Resolved
 
 __all__ = ["SessionSettings"]
 
@@ -80,10 +81,19 @@ class _Remembered:
         """Stands for the settings, as a key; another one as soon as any of them changes."""
         self.statements: WeakSet[PreparedStatement] = WeakSet()
 
+    def variants(self, prepared: PreparedStatement) -> dict[Any, Resolved]:
+        """What is kept of a prepared statement by profile and options."""
+        kept: dict[Any, Resolved] | None = prepared._variants.get(self.shape)
+        if kept is None:
+            kept = prepared._variants[self.shape] = {}
+            self.statements.add(prepared)
+        return kept
+
     def forget(self) -> None:
         """Those settings, or the whole Session, are gone; the statements live on."""
         for prepared in self.statements:
             prepared._templates.pop(self.shape, None)
+            prepared._variants.pop(self.shape, None)
         self.statements.clear()
         self.shape = object()
 
@@ -106,7 +116,8 @@ class SessionSettings:
     def __init__(self, cluster: Cluster) -> None:
         self._remembered = _Remembered()
         self._shape = self._remembered.shape
-        weakref.finalize(self, self._remembered.forget).atexit = False
+        weakref.finalize(self, self._remembered.forget).atexit = False  # what that holds lives as long as the Session
+        self._simple: dict[Any, Resolved] = {}
         self.cluster = cluster
         self.timestamp_generator: Callable[[], int] = cluster.timestamp_generator
 
@@ -140,6 +151,11 @@ class SessionSettings:
     def _reshape(self) -> None:
         self._remembered.forget()
         self._shape = self._remembered.shape
+        self._simple = {}
+
+    def _variants(self, prepared: PreparedStatement | None) -> dict[Any, Resolved]:
+        """What is kept by profile and options: of a prepared statement, or of all simple ones."""
+        return self._simple if prepared is None else self._remembered.variants(prepared)
 
     def _profile(self, name: Any) -> ExecutionProfile:
         profile = self.cluster.profile_manager.get(name)

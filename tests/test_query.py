@@ -282,6 +282,18 @@ def test_custom_payloads_of_a_batch_add_up_without_touching_the_given_one() -> N
     assert batch.custom_payload == {"a": b"3", "b": b"2"} and mine == {"a": b"1"}
 
 
+def test_prepared_statements_behind_the_first_one() -> None:
+    source = prepared()
+    batch = BatchStatement().add(source, [1]).add(source, {"a": 2, "b": "x"}).add(source, (5,))
+    assert batch.routing_key == b"\x00\x00\x00\x01"
+    assert [payload for _, _, payload in batch.queries] == [source.bind(v).payload for v in ([1], {"a": 2, "b": "x"}, [5])]
+    other = prepared()
+    other.custom_payload = {"a": b"1"}
+    assert batch.add(other, [3]).custom_payload == {"a": b"1"}
+    with pytest.raises(ValueError, match="Too many"):
+        batch.add(source, [1, 2, 3, 4, 5, 6, 7, 8, 9])
+
+
 def test_what_a_batch_refuses() -> None:
     batch = BatchStatement()
     with pytest.raises(ValueError, match="BoundStatement"):

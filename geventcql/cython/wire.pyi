@@ -12,6 +12,7 @@ DEFAULT_MAX_FRAME: int
 RECEIVE_BUFFER: int
 
 def crc24(header: bytes) -> int: ...
+def batch_entries(queries: list[tuple[bool, bytes, bytes]]) -> bytes: ...
 def pack_segments(data: bytes, sizes: list[int], compress: Callable[[bytes], bytes] | None = None) -> bytes: ...
 def decoder_from(
     body: bytes, pos: int, flags: int, count: int, user_types: Any = None
@@ -93,6 +94,7 @@ class Page:
     def more_rows(self, most: int) -> Any: ...
     def first(self) -> Any: ...
     def all(self) -> Any: ...
+    def whole(self, most: int) -> list[Any] | None: ...
 
 class PageView:
     response_future: Any
@@ -162,13 +164,16 @@ class Choice:
     pools: tuple[Any, ...]
     spread: int
     avoid_busy: bool
-    def __init__(self, pools: Iterable[Any], spread: int = 1, avoid_busy: bool = False) -> None: ...
+    in_turn: bool
+    def __init__(
+        self, pools: Iterable[Any], spread: int = 1, avoid_busy: bool = False, in_turn: bool = False
+    ) -> None: ...
     def pick(self) -> Any: ...
 
 class Recipe:
     template: RequestTemplate
     reader: RowReader
-    encoder: BindEncoder | None
+    encoder: Any
     timer: Histogram | None
     plain_policy: bool
     watch: Callable[[Any], None] | None

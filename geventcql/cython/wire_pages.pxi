@@ -215,6 +215,24 @@ cdef class Page:
             self.guarded(self.left_at_most(), True)
         return self.made
 
+    def whole(self, Py_ssize_t most) -> object:
+        """All rows, if there is no page behind this one and they are no more than ``most``; else None.
+
+        None also where they do not decode: the error is kept, and raised by whatever looks at the rows.
+        """
+        if self.paging_state is not None or self.error is not None:
+            return None
+        if self.kind != KIND_ROWS:
+            return []
+        try:
+            if self.found is None:
+                self.guarded(0, False)
+            if self.total > most or not self.by_slices:
+                return None
+            return self.all()
+        except DecodeError:
+            return None
+
     cdef Py_ssize_t left_at_most(self) except -1:
         if self.found is None:
             self.guarded(0, False)

@@ -216,30 +216,40 @@ cdef inline Py_ssize_t draw(Py_ssize_t n) noexcept:
 
 
 cdef class Choice:
-    """Pools of which any may come first, by how busy they are or by chance; all of them replicas of the same partitions.
+    """Pools of which any may come first, by how busy they are, by chance or in turn.
 
     :param pools: in order
-    :param spread: how many of the first ones share the load by chance; 1: the very first has it
+    :param spread: how many of the first ones share the load; 1: the very first has it
     :param avoid_busy: whether another one, drawn from all, may take the place of the one whose turn it is
+    :param in_turn: whether they share the load in turn, beginning anywhere; else by chance
     """
 
     cdef readonly tuple pools
     cdef readonly Py_ssize_t spread
     cdef readonly bint avoid_busy
+    cdef readonly bint in_turn
+    cdef Py_ssize_t last
 
-    def __init__(self, pools, Py_ssize_t spread=1, bint avoid_busy=False):
+    def __init__(self, pools, Py_ssize_t spread=1, bint avoid_busy=False, bint in_turn=False):
         self.pools = tuple(pools)
         if not 1 <= spread <= len(self.pools) or len(self.pools) < 2:
             raise ValueError(f"no choice: {spread} of {self.pools}")
         self.spread = spread
         self.avoid_busy = avoid_busy
+        self.in_turn = in_turn
+        self.last = draw(spread)
 
     cpdef object pick(self):
         """The pool to try first."""
-        cdef Py_ssize_t chosen = draw(self.spread) if self.spread > 1 else 0
+        cdef Py_ssize_t chosen = 0
         cdef Py_ssize_t other
         cdef int64_t load
-        cdef object pool = self.pools[chosen]
+        cdef object pool
+        if self.in_turn:
+            chosen = self.last = (self.last + 1) % self.spread
+        elif self.spread > 1:
+            chosen = draw(self.spread)
+        pool = self.pools[chosen]
         if not self.avoid_busy:
             return pool
         load = load_of(pool.connections)
@@ -259,7 +269,7 @@ cdef class Recipe:
     cdef public RequestTemplate template
     cdef public RowReader reader
     cdef public object encoder
-    """The :class:`~geventcql.cython.codecs.BindEncoder` of a prepared statement, else None."""
+    """What has ``token(values)``: the :class:`~geventcql.cython.codecs.BindEncoder` of a prepared statement; or None."""
     cdef public Histogram timer
     """What requests are timed with; None: they are not."""
     cdef public bint plain_policy
@@ -331,7 +341,7 @@ cdef class Route:
     cpdef object first(self, encoder, bytes values):
         """The pool to try first; None if the policy has to be asked.
 
-        :param encoder: the statement's, with which the ``values`` were encoded; not needed without a ring
+        :param encoder: ``encoder.token(values)`` gives their token, or None; not needed without a ring
         """
         cdef Py_ssize_t position = 0
         cdef object token, pool
@@ -577,6 +587,46 @@ cdef bytes packed_segment(const uint8_t* payload, Py_ssize_t n, bint self_contai
     put_little(p + 5, crc24_of(p, 5), 3)
     memcpy(p + 8, PyBytes_AS_STRING(packed), m)
     put_little(p + 8 + m, crc32_of(p + 8, m), 4)
+    return out
+
+
+def batch_entries(list queries not None) -> bytes:
+    """The statements in a BATCH body (protocol section 4.1.7): of each its kind, its id or text, its values.
+
+    :param queries: (is it prepared, its id or its text in UTF-8, ``<n><value>...`` or b'' for none), of each
+    :raises ValueError: an id or a text is longer than the protocol has room for
+    """
+    cdef Py_ssize_t size = 0, n, m
+    cdef bytes name, values, out
+    cdef uint8_t* p
+    for prepared, name, values in queries:
+        n = PyBytes_GET_SIZE(name)
+        m = PyBytes_GET_SIZE(values)
+        if n > (0xFFFF if prepared else 0x7FFFFFFF):
+            raise ValueError(f"the statement's {'id' if prepared else 'text'} has {n} bytes, more than the protocol has room for")
+        size += 1 + (2 if prepared else 4) + n + (m if m else 2)
+    out = PyBytes_FromStringAndSize(NULL, size)
+    p = <uint8_t*> PyBytes_AS_STRING(out)
+    for prepared, name, values in queries:
+        n = PyBytes_GET_SIZE(name)
+        m = PyBytes_GET_SIZE(values)
+        if prepared:
+            p[0] = 1
+            p[1] = n >> 8
+            p[2] = n & 0xFF
+            p += 3
+        else:
+            p[0] = 0
+            put32(p + 1, <uint32_t> n)
+            p += 5
+        memcpy(p, PyBytes_AS_STRING(name), n)
+        p += n
+        if m:
+            memcpy(p, PyBytes_AS_STRING(values), m)
+            p += m
+        else:
+            p[0] = p[1] = 0
+            p += 2
     return out
 
 

@@ -25,7 +25,7 @@ class HostPool:
     :param keyspace: the keyspace that each connection has set; None on v5, where requests name theirs
     :param size: how many connections it should have
     :param on_below_size: called with the pool when a connection is missing; must not switch
-    :param on_room: called when a connection may take requests again; must not switch
+    :param on_room: called with the pool when a connection of it may take requests again; must not switch
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class HostPool:
         keyspace: str | None,
         size: int,
         on_below_size: Callable[[HostPool], object],
-        on_room: Callable[[], object],
+        on_room: Callable[[HostPool], object],
     ) -> None:
         self.host = host
         self.keyspace = keyspace
@@ -85,7 +85,7 @@ class HostPool:
             return
         if self._leaving:
             self._retire(next(iter(self._leaving)))
-        self._on_room()
+        self._on_room(self)
 
     def replace(self, connection: Connection) -> None:
         """Use a connection no more: it finishes what it has and closes; another is to be opened."""
@@ -125,7 +125,7 @@ class HostPool:
     def _room(self, connection: Connection) -> None:
         if connection.table.orphaned >= MAX_ORPHANS and not connection.draining:
             self.succeed(connection)
-        self._on_room()
+        self._on_room(self)
 
     def _closed(self, connection: Connection, cause: BaseException | None) -> None:
         self._draining.discard(connection)

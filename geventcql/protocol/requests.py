@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from geventcql.cython.wire import batch_entries
 from geventcql.errors import UnsupportedOperation
 from geventcql.protocol import notation
 from geventcql.protocol.constants import (
@@ -96,7 +97,7 @@ def prepare(query: str | bytes, version: int, keyspace: str | None = None) -> by
 
 def query_parts(
     version: int,
-    query: str | bytes,
+    query: str | bytes | None,
     consistency: int,
     *,
     has_values: bool = False,
@@ -111,14 +112,17 @@ def query_parts(
 ) -> RequestParts:
     """QUERY, section 4.1.4.
 
+    query: None if it is to be given in place of values, as a [long string]: then the parts fit any query without values.
     page_size: rows, None or 0 for no paging; paging_state: of the page before; keyspace, now_in_seconds: from v5 on.
     """
     flags = _value_flags(has_values, names_for_values, skip_metadata)
     flags, suffix, timestamp_at = _options(
         version, flags, page_size, paging_state, serial_consistency, with_timestamp, keyspace, now_in_seconds
     )
-    head = notation.long_string(query) + notation.short(consistency, "consistency level")
-    return RequestParts(Opcode.QUERY, head + _flags(flags, version), suffix, timestamp_at)
+    head = notation.short(consistency, "consistency level") + _flags(flags, version)
+    if query is None:
+        return RequestParts(Opcode.QUERY, b"", head + suffix, timestamp_at if timestamp_at < 0 else len(head) + timestamp_at)
+    return RequestParts(Opcode.QUERY, notation.long_string(query) + head, suffix, timestamp_at)
 
 
 def execute_parts(
@@ -170,12 +174,7 @@ def batch_body(
     microseconds since 1970. keyspace, now_in_seconds: from v5 on.
     """
     kind = batch_type.value if isinstance(batch_type, BatchType) else batch_type
-    parts = [bytes((kind,)), notation.short(len(queries), "statements in a batch")]
-    for is_prepared, id_or_text, payload in queries:
-        if is_prepared:
-            parts += (b"\x01", notation.short_bytes(id_or_text, "the statement's id"), payload or NO_VALUES)
-        else:
-            parts += (b"\x00", notation.long_string(id_or_text), payload or NO_VALUES)
+    parts = [bytes((kind,)), notation.short(len(queries), "statements in a batch"), batch_entries(list(queries))]
     flags, suffix, at = _options(
         version, 0, None, None, serial_consistency, timestamp is not None, keyspace, now_in_seconds
     )

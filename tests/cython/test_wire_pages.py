@@ -166,6 +166,22 @@ def test_rows_in_slices() -> None:
     assert page.all() == DECODED * 100 and page.first() == DECODED[0] and page.more_rows(5) is page.all()
 
 
+def test_a_short_page_that_is_the_last_one() -> None:
+    assert page_of(body(GLOBAL)).whole(3) == DECODED
+    assert page_of(wire.int_(1)).whole(3) == []
+    begun = page_of(body(GLOBAL))
+    assert begun.more_rows(1) == DECODED[:1] and begun.whole(3) == DECODED
+    longer = page_of(body(GLOBAL))
+    assert longer.whole(2) is None and longer.decoded is None and longer.all() == DECODED
+    assert page_of(body(GLOBAL | MORE, state=b"next")).whole(3) is None
+    assert page_of(body(GLOBAL), reader_for(kind="page", factory=lambda names, rows: rows)).whole(3) is None
+    damaged = page_of(body(GLOBAL)[:-1])
+    for _ in range(2):
+        assert damaged.whole(3) is None
+        with pytest.raises(DecodeError):
+            damaged.all()
+
+
 def test_kinds_of_readers() -> None:
     Row = namedtuple("Row", "k v l")
     page = page_of(body(NO_METADATA), reader_for(kind="class", factory=lambda names: Row))

@@ -132,6 +132,17 @@ def test_a_choice_by_chance() -> None:
     assert drawn[1] > 200 and min(drawn.values()) > 20
 
 
+def test_a_choice_in_turn() -> None:
+    pools = [pool(30), pool(0), pool(0), pool(0)]
+    began = set()
+    for _ in range(200):
+        choice = Choice(pools, spread=3, in_turn=True)
+        picked = [pools.index(choice.pick()) for _ in range(9)]
+        assert sorted(picked[:3]) == [0, 1, 2] and picked == picked[:3] * 3
+        began.add(picked[0])
+    assert began == {0, 1, 2}
+
+
 def test_what_is_no_choice() -> None:
     for pools, spread in (([], 1), ([pool(0)], 1), ([pool(0), pool(0)], 3), ([pool(0), pool(0)], 0)):
         with pytest.raises(ValueError, match="no choice"):

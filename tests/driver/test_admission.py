@@ -10,8 +10,10 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from geventcql.admission import Admission, admit
 from geventcql.cluster import Cluster
 from geventcql.errors import Busy, ConnectionShutdown, NoHostAvailable, OperationTimedOut
+from geventcql.net.scheduler import Scheduler
 from geventcql.policies import ConstantReconnectionPolicy, RoundRobinPolicy
 from geventcql.query import SimpleStatement
 from geventcql.session import Session
@@ -352,6 +354,107 @@ def test_deadlines_of_those_who_wait_no_more_are_forgotten(narrow: Session) -> N
     assert len(narrow._admission._deadlines) < 200
 
 
+class Room:
+    """Stands for a pool."""
+
+    def __init__(self, room: int = 0) -> None:
+        self.room = room
+        self.asked = 0
+        self.in_flight = 0
+
+
+class Waiting:
+    """Stands for an Execution that waits for room."""
+
+    def __init__(self, sent: list[Any]) -> None:
+        self.sent = sent
+        self.done = False
+        self.waiting = 0
+        self.deadline = float("inf")
+        self.broken = False
+        self.others: list[Any] = []
+        self.queue: Any = None
+
+    def try_pool(self, pool: Room) -> bool:
+        pool.asked += 1
+        if self.broken:
+            raise ValueError("cannot be sent")
+        if pool.room:
+            pool.room -= 1
+            self.sent.append(self)
+            return True
+        return False
+
+    def _fail(self, error: Exception) -> None:
+        self.done = True
+        for other in self.others:
+            other.done = True
+            other.queue.cancelled()
+
+
+Admissions = tuple[set[Admission], Admission, Admission]
+
+
+@pytest.fixture
+def admissions() -> Admissions:
+    """A Cluster's set of those that have requests waiting, and those of two Sessions."""
+    waiting: set[Admission] = set()
+    one, other = (Admission(Scheduler.for_hub(), 65_536, waiting) for _ in range(2))
+    return waiting, one, other
+
+
+def wait_in(admission: Admission, pools: list[Any], sent: list[Any]) -> Any:
+    execution = Waiting(sent)
+    admission.wait(execution, pools)
+    return execution
+
+
+def test_a_thousand_hosts_are_not_looked_at_for_one(admissions: Admissions) -> None:
+    waiting, admission, _ = admissions
+    pools: list[Any] = [Room() for _ in range(1000)]
+    sent: list[Any] = []
+    for pool in pools:
+        first, _ = wait_in(admission, [pool], sent), wait_in(admission, [pool], sent)
+    pools[-1].room = 1
+    admit(waiting, pools[-1])
+    assert sent == [first] and len(admission) == 1999
+    assert [pool.asked for pool in pools] == [0] * 999 + [2]
+
+
+def test_queues_that_share_a_host_are_served_by_age(admissions: Admissions) -> None:
+    waiting, one, other = admissions
+    here: Any = Room()
+    there: Any = Room()
+    sent: list[Any] = []
+    who = [wait_in(a, pools, sent) for _ in range(3) for a in (one, other) for pools in ([here], [here, there], [there])]
+    for room, expected in ((4, [0, 1, 3, 4]), (1, [6]), (50, [7, 9, 10, 12, 13, 15, 16])):
+        here.room = room
+        admit(waiting, here)
+        assert [who.index(execution) for execution in sent] == expected
+        sent.clear()
+    assert len(one) == len(other) == 3
+    there.room = 50
+    admit(waiting, there)
+    assert [who.index(execution) for execution in sent] == [2, 5, 8, 11, 14, 17]
+    assert not waiting and not one._of_pool and not one._queues and len(one) == len(other) == 0
+
+
+def test_the_end_of_one_is_the_end_of_others_in_the_queue(admissions: Admissions) -> None:
+    """Nobody is sent twice, or forgotten, because the queue is looked through while it is served."""
+    waiting, admission, _ = admissions
+    pool: Any = Room(1000)
+    full: Any = Room()
+    sent: list[Any] = []
+    head = wait_in(admission, [pool], sent)
+    head.broken = True
+    head.others = [wait_in(admission, pools, sent) for _ in range(100) for pools in ([pool], [full, pool])]
+    living = [wait_in(admission, [pool], sent) for _ in range(10)]
+    admit(waiting, pool)
+    admit(waiting, pool)
+    assert sent == living
+    assert len(admission) == 0 and not waiting
+
+
 def test_limits_are_checked() -> None:
     for wrong in (0, -1, 32_769):
         with pytest.raises(ValueError, match="max_requests_in_flight"):
@@ -365,7 +468,7 @@ def test_room_that_comes_late(narrow: Session, node: FakeNode, gate: Event) -> N
     first, *others = fill(narrow, 4)
     late = narrow.execute_async("SELECT gated", timeout=0.1)
     node.wait_for(lambda node: node.count("SELECT gated") == 4)
-    in_hub(lambda: time.sleep(0.2), first._execution.cancel, narrow.cluster._on_room)
+    in_hub(lambda: time.sleep(0.2), first._execution.cancel, lambda: narrow.cluster._on_room(narrow.get_pools()[0]))
     with pytest.raises(OperationTimedOut, match="was not sent"):
         late.result()
     gate.set()

@@ -22,7 +22,7 @@ from geventcql.policies import (
     TokenAwarePolicy,
 )
 from geventcql.protocol.constants import ConsistencyLevel
-from geventcql.query import SimpleStatement
+from geventcql.query import BatchStatement, SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, serve_keys
 from tests.driver.test_routing import KEYSPACES, TEXT
@@ -129,6 +129,25 @@ def test_paxos_finds_the_replicas_in_ring_order(nodes: FakeCluster, how: str, sh
             if how == "serial":
                 query.consistency_level = ConsistencyLevel.LOCAL_SERIAL
             assert {coordinator(session, query) for _ in range(10)} == {replicas(session, key)[0]}
+
+
+@pytest.mark.parametrize("how", ["plain", "conditional", "serial", "of a text", "without a key"])
+def test_batches(nodes: FakeCluster, how: str) -> None:
+    """They go where the first of their statements goes that has a key."""
+    with connect(nodes, TokenAwarePolicy(RackAwareRoundRobinPolicy("dc1", "r1"), shuffle_replicas=True)) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        for key in range(6):
+            batch = BatchStatement(consistency_level=ConsistencyLevel.SERIAL if how == "serial" else None).add("INSERT 1")
+            if how != "without a key":
+                text = CONDITIONAL if how == "conditional" else BY_KEY
+                batch.add(statement(session, key, how != "of a text", text)).add(statement(session, key + 1, True))
+            ring = replicas(session, key)
+            expected = {host for host in session.hosts if host.datacenter == "dc1" and host.rack == "r1"}
+            if how in ("conditional", "serial"):
+                expected = {ring[0]}
+            elif how != "without a key":
+                expected &= set(ring)
+            assert {coordinator(session, batch) for _ in range(30)} == expected
 
 
 @WAYS

@@ -94,6 +94,13 @@ def test_a_listener_may_choose_the_row_factory(session: Session, node: FakeNode)
     assert session.execute("SELECT pages").one() == (0,)
 
 
+def test_a_retry_at_the_same_level_is_the_same_request(session: Session, node: FakeNode) -> None:
+    resolved = session.execute_async(SimpleStatement("INSERT 1", consistency_level=ConsistencyLevel.ONE))._execution.resolved
+    assert resolved.at_consistency(ConsistencyLevel.ONE) is resolved
+    other = resolved.at_consistency(ConsistencyLevel.TWO)
+    assert other.consistency == ConsistencyLevel.TWO and other.template.suffix != resolved.template.suffix
+
+
 def test_a_retry_is_read_as_the_first_attempt(session: Session, node: FakeNode) -> None:
     node.on("SELECT k", in_turn(unavailable(), Rows(COLUMNS, DATA)))
     session.row_factory = dict_factory

@@ -13,11 +13,13 @@ from geventcql.errors import NoHostAvailable
 from geventcql.policies import (
     DCAwareRoundRobinPolicy,
     HostFilterPolicy,
+    RackAwareRoundRobinPolicy,
     RoundRobinPolicy,
     TokenAwarePolicy,
     WhiteListRoundRobinPolicy,
 )
 from geventcql.query import BatchStatement, SimpleStatement, dict_factory
+from geventcql.routing import Router
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, pooled, serve_keys
 from tests.support.fakecluster import FakeCluster
@@ -277,6 +279,72 @@ def test_the_local_data_centre() -> None:
             for _ in range(10):
                 session.execute(TEXT)
             assert asked(nodes, TEXT) == [0, 0, 5, 5]
+
+
+def test_the_local_rack() -> None:
+    with FakeCluster(4) as nodes:
+        serve(nodes)
+        for number, node in enumerate(nodes):
+            node.system.local.rack = f"r{number % 2}"
+        with cluster_of(nodes, load_balancing_policy=RackAwareRoundRobinPolicy("dc1", "r1")) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            for _ in range(10):
+                session.execute(TEXT)
+            assert asked(nodes, TEXT) == [0, 5, 0, 5]
+            nodes[1].stop()
+            nodes[3].stop()
+            eventually(lambda: sum(host.is_up is False for host in session.hosts) == 2)
+            for _ in range(10):
+                session.execute(TEXT)
+            assert asked(nodes, TEXT) == [5, 5, 5, 5]
+
+
+@pytest.mark.parametrize("policy", [RoundRobinPolicy, DCAwareRoundRobinPolicy, lambda: TokenAwarePolicy(RoundRobinPolicy())])
+def test_no_plan_is_made_where_the_first_host_takes_the_request(three: FakeCluster, policy: Any, monkeypatch: Any) -> None:
+    """And no key: whatever local host comes first will do."""
+    plans: list[Any] = []
+    monkeypatch.setattr(Router, "plan", lambda self, execution: plans.append(execution) or iter(self._session.hosts))
+    text = "SELECT k FROM t"
+    three.on(text, Rows([("k", "int")], [(1,)]), rows=[("k", "int")])
+    with cluster_of(three, load_balancing_policy=policy()) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        prepared = session.prepare(text)
+        plans.clear()
+        for made in (text, SimpleStatement(text), prepared, prepared.bind(()), BatchStatement().add(text)):
+            hosts = Counter(session.execute(made).response_future.coordinator_host for _ in range(9))
+            assert set(hosts.values()) == {3} and len(hosts) == 3, made
+        assert plans == []
+
+
+class Keyed(SimpleStatement):
+    """Its key is not set, but made, as applications do."""
+
+    key = 0
+
+    @property
+    def routing_key(self) -> Any:
+        return self.key.to_bytes(4, "big")
+
+
+def test_a_statement_that_makes_its_routing_key(three: FakeCluster) -> None:
+    with cluster_of(three) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        for key in range(20):
+            session.execute(TEXT)
+            statement = Keyed(TEXT, keyspace="ks")
+            statement.key = key
+            asked = session.execute(statement).response_future.coordinator_host
+            assert asked.address == owner(three, key).host
+
+
+def test_keys_are_looked_up_beside_statements_without(three: FakeCluster) -> None:
+    with cluster_of(three) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        for key in range(20):
+            session.execute(SimpleStatement(TEXT, keyspace="ks"))
+            statement = SimpleStatement(TEXT, keyspace="ks", routing_key=key.to_bytes(4, "big"))
+            asked = session.execute(statement).response_future.coordinator_host
+            assert asked.address == owner(three, key).host
 
 
 def test_a_policy_that_raises(three: FakeCluster) -> None:

@@ -159,3 +159,18 @@ def test_statements_do_not_keep_the_sessions_they_were_executed_on(session: Sess
     assert [ref() for ref in gone] == [None] * 3
     assert len(prepared._templates) == 1
     assert session.execute(prepared, (2,)).one().k == 2
+
+
+def test_a_session_that_its_own_row_factory_knows_is_not_kept(session: Session) -> None:
+    other = session.cluster.connect()
+
+    def factory(names: list[str], rows: list[tuple[int, ...]], knows: Session = other) -> list[int]:
+        return [row[0] for row in rows]
+
+    other.row_factory = factory
+    assert other.execute("SELECT v FROM t").one() == 1
+    gone = weakref.ref(other)
+    del other, factory
+    eventually(lambda: settled(session))
+    gc.collect()
+    assert gone() is None

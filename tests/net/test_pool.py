@@ -24,7 +24,7 @@ class Pool(HostPool):
         self.rooms = 0
         super().__init__("the host", None, 2, lambda pool: self.below.append(pool.missing), self._count_room)
 
-    def _count_room(self) -> None:
+    def _count_room(self, pool: HostPool) -> None:
         self.rooms += 1
 
 
@@ -166,7 +166,7 @@ def test_shutdown(pool: Pool, node: FakeNode) -> None:
 def test_a_listener_gets_the_connection_as_it_is(node: FakeNode) -> None:
     """When the loss is reported the connection has left the pool already: who opens another counts right."""
     seen: list[Any] = []
-    pool = HostPool("h", "ks", 1, lambda pool: seen.append((pool.missing, list(pool.connections))), lambda: None)
+    pool = HostPool("h", "ks", 1, lambda pool: seen.append((pool.missing, list(pool.connections))), lambda pool: None)
     connection = connect(node)
     pool.add(connection)
     connection.defunct(ValueError("x"))

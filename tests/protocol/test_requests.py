@@ -87,6 +87,15 @@ def test_the_plainest_query(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("options", [{}, {"page_size": 7}, {"page_size": 7, "with_timestamp": True}, {"with_timestamp": True}])
+def test_a_query_in_place_of_values(version: int, options: dict[str, Any]) -> None:
+    timestamp = TIMESTAMP if "with_timestamp" in options else None
+    whole = query_parts(version, "né", ConsistencyLevel.LOCAL_ONE, **options).body(b"", timestamp)
+    any_query = query_parts(version, None, ConsistencyLevel.LOCAL_ONE, **options)
+    assert any_query.body(o.long_text("né"), timestamp) == whole
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_query_with_everything(version: int) -> None:
     only_v5: dict[str, Any] = {"keyspace": "ks", "now_in_seconds": 77} if version >= 5 else {}
     parts = query_parts(
