@@ -6,6 +6,7 @@ wherever the request runs, and of a PreparedStatement replaces only `result`, as
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -79,9 +80,9 @@ class PreparedStatement:
     """
 
     __slots__ = (
-        "__weakref__", "_is_lwt", "_templates", "_variants", "bind_columns", "consistency_level", "custom_payload", "encoder",
-        "fetch_size", "is_idempotent", "keyspace", "protocol_version", "query_id", "query_string", "result", "retry_policy",
-        "routing_key_indexes", "serial_consistency_level",
+        "__weakref__", "_is_lwt", "_templates", "_variants", "bind_columns", "consistency_level", "custom_payload",
+        "encoder", "fetch_size", "is_idempotent", "keyspace", "protocol_version", "query_id", "query_string", "result",
+        "retry_policy", "routing_key_indexes", "serial_consistency_level",
     )  # fmt: skip
 
     def __init__(
@@ -148,6 +149,11 @@ class PreparedStatement:
     def result_metadata_id(self) -> bytes | None:
         """The server's id of those columns (protocol v5), or None."""
         return self.result[0]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PreparedStatement:
+        made = copy.copy(self)  # what is compiled is never changed
+        made.custom_payload = copy.copy(self.custom_payload)
+        return made
 
     def is_routing_key_index(self, i: int) -> bool:
         """Whether marker `i` is part of the partition key."""

@@ -9,6 +9,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import gevent
 import pytest
@@ -31,6 +32,7 @@ from geventcql.query import (
     pseudo_namedtuple_factory,
     tuple_factory,
 )
+from geventcql.resultset import ResultSet
 from geventcql.session import Session
 from tests.driver.support import eventually, pooled, settled
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Request, Rows, paged
@@ -525,3 +527,17 @@ def test_errors_of_the_server_are_no_result(session: Session, node: FakeNode) ->
     node.on("SELECT fails", Error(ErrorCode.SERVER_ERROR, "boom"))
     with pytest.raises(ServerError, match="boom"):
         session.execute("SELECT fails")
+
+
+@pytest.mark.parametrize("rows", [[{"id": 1}, {"id": 2}], iter([{"id": 1}, {"id": 2}])])
+def test_a_result_made_by_hand(rows: Any) -> None:
+    """As tests of applications make them."""
+    result = ResultSet(Mock(), rows)
+    assert result.one() == {"id": 1} and list(result) == list(result) == result.all() == [{"id": 1}, {"id": 2}]
+    assert result and result[1] == {"id": 2} and not result.has_more_pages and result.current_rows == result.all()
+    assert not ResultSet(Mock(), []) and ResultSet(Mock(), None).one() is None
+
+
+def test_a_row_factory_gets_lists(session: Session, table: FakeNode) -> None:
+    session.row_factory = lambda names, rows: [names, *rows]
+    assert session.execute("SELECT all")[:2] == [["k", "v"], (0, "v0")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from geventcql import ConsistencyLevel as Level
 from geventcql import variants
 from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from geventcql.policies import RetryPolicy, RoundRobinPolicy
-from geventcql.query import BoundStatement, PreparedStatement, SimpleStatement, dict_factory, tuple_factory
+from geventcql.query import BatchStatement, BoundStatement, PreparedStatement, SimpleStatement, dict_factory, tuple_factory
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, eventually, have_keyspaces, settled
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Request, Rows, in_turn, paged
@@ -350,3 +351,19 @@ def test_subclasses_are_asked_each_time(session: Session, prepared: PreparedStat
     special.bind((2,))
     future = session.execute_async(special)
     assert future._execution.resolved.statement is special and future.result().one().k == 2
+
+
+def test_copies_have_options_of_their_own(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    prepared.custom_payload = {"a": b"1"}
+    bound, batch = prepared.bind((3,)), BatchStatement()
+    batch.add(prepared, (4,))
+    session.execute(prepared, (1,))
+    for copied in (copy.copy(prepared), copy.deepcopy(prepared)):
+        copied.consistency_level = Level.ALL
+        assert prepared.consistency_level is None
+        assert [session.execute(each, (2,)).one().k for each in (prepared, copied)] == [2, 2]
+        assert [request.consistency for request in node.requests[-2:]] == [Level.LOCAL_ONE, Level.ALL]
+    assert copied.custom_payload == {"a": b"1"} and copied.custom_payload is not prepared.custom_payload
+    assert session.execute(copy.deepcopy(bound)).one().k == 3
+    assert len(copy.deepcopy(batch)) == 1
