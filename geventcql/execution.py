@@ -32,7 +32,7 @@ from geventcql.protocol import responses
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.requeststate import RequestState
 from geventcql.retrying import Verdict, judge
-from geventcql.sinks import Fetch, as_outcome, told
+from geventcql.sinks import Cancelled, Fetch, as_outcome, told
 
 if TYPE_CHECKING:
     from geventcql.net.pool import HostPool
@@ -225,7 +225,7 @@ class Execution(RequestState):
         if self.done:
             return
         self._orphan()
-        self._fail(ConnectionShutdown("the request was cancelled: the greenlet that waited for it is gone"))
+        self._fail(Cancelled("the request was cancelled: the greenlet that waited for it is gone"))
         if self.waiting:
             self.queue.cancelled()
         if self._pausing is not None:

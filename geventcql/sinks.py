@@ -10,7 +10,11 @@ from gevent.event import AsyncResult
 
 from geventcql.errors import ConnectionShutdown
 
-__all__ = ["Fetch", "Sink", "as_outcome", "told"]
+__all__ = ["Cancelled", "Fetch", "Sink", "as_outcome", "told"]
+
+
+class Cancelled(ConnectionShutdown):
+    """Whoever waited for the request has gone, by a kill or a Timeout."""
 
 
 class Sink(Protocol):

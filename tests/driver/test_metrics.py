@@ -138,7 +138,7 @@ def test_failures_are_timed_too(session: Session, node: FakeNode) -> None:
         session.execute(TEXT)
     assert metrics_of(session).request_timer["count"] == 4
     assert samples(session, "request_errors") == [
-        ({"error": "InvalidRequest"}, 1), ({"error": "OperationTimedOut"}, 1), ({"error": "ConnectionShutdown"}, 1)
+        ({"error": "InvalidRequest"}, 1), ({"error": "OperationTimedOut"}, 1), ({"error": "Cancelled"}, 1)
     ]  # fmt: skip
     gate.set()
 
