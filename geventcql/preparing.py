@@ -7,17 +7,14 @@ need it. It runs in a greenlet of the Cluster's, never in the one that asked fir
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
-from copy import copy
+from collections.abc import Hashable, Iterable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import gevent
-from gevent.event import AsyncResult
-
 from geventcql.cython.codecs import ColumnSpec, CqlType, UserType
-from geventcql.errors import ConnectionShutdown, DriverException, ErrorMessage, OperationTimedOut
+from geventcql.errors import DriverException, ErrorMessage, OperationTimedOut
 from geventcql.execution import Execution
+from geventcql.flights import Flights, landed
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.preparedcache import PreparedCache
@@ -46,13 +43,6 @@ _Outcome = tuple[float, PreparedStatement, Prepared]
 """When a statement was prepared again (monotonic seconds), which one, and the node's answer."""
 
 
-def _own(error: Exception) -> Exception:
-    """A copy for one of the requests that end by the same error: each error tells of its own request."""
-    own = copy(error)
-    own.__cause__ = error
-    return own
-
-
 class Preparer:
     """Prepares statements for a Cluster, and again for its requests.
 
@@ -62,8 +52,8 @@ class Preparer:
     def __init__(self, cluster: Cluster) -> None:
         self.cache = PreparedCache(0)
         self._cluster = cluster
-        self._first_flights: dict[Any, AsyncResult] = {}
-        self._flights: dict[_Key, AsyncResult] = {}
+        self._first = Flights(cluster, "a statement was prepared")
+        self._again = Flights(cluster, "a statement was prepared again")
         self._done: dict[_Key, _Outcome] = {}
         """What was prepared again lately, oldest first."""
 
@@ -82,37 +72,12 @@ class Preparer:
         known = self.cache.get(key)
         if known is not None:
             return known
-        flight = self._first_flights.get((session, key))
-        limit = resolved.timeout
-        if flight is None:
-            limit = None  # its own deadline is the same one
-            flight = self._begin(self._first_flights, (session, key), self._prepare_and_keep, session, key, resolved)
+        limit = resolved.timeout if (session, key) in self._first else None  # else its own deadline is the same one
+        flight = self._first.join((session, key), self._prepare_and_keep, session, key, resolved)
         if not flight.wait(limit) and not flight.ready():
             raise OperationTimedOut({"(prepare)": f"the statement was still being prepared after {limit} s"}, None)
-        if flight.exception is not None:
-            raise _own(flight.exception)
-        answer: Prepared = flight.value
+        answer: Prepared = landed(flight)
         return answer
-
-    def _begin(self, flights: dict[Any, AsyncResult], key: Hashable, work: Callable[..., Any], *args: Any) -> AsyncResult:
-        """Let a greenlet of the driver's do what several may wait for; whatever becomes of it, it ends for all of them."""
-        flight = flights[key] = AsyncResult()
-
-        def run() -> None:
-            try:
-                flight.set(work(*args))
-            except (Exception, gevent.Timeout) as error:
-                flight.set_exception(error)
-            finally:
-                flights.pop(key, None)
-
-        def ended(greenlet: Any) -> None:
-            if not flight.ready():  # it was killed, perhaps before it began
-                flights.pop(key, None)
-                flight.set_exception(ConnectionShutdown("the driver was shut down while a statement was prepared", None))
-
-        self._cluster._greenlets.spawn(run).rawlink(ended)
-        return flight
 
     def _prepare_and_keep(self, session: Session, key: Hashable, resolved: Resolved) -> Prepared:
         cache = self.cache
@@ -144,23 +109,19 @@ class Preparer:
         assert statement is not None
         key = (connection.endpoint, connection.keyspace, query_id)
         outcome = self._done.get(key)
-        if key in self._flights or outcome is None or since is None or outcome[0] < since:
+        if key in self._again or outcome is None or since is None or outcome[0] < since:
             outcome = self._prepare_once(key, connection, statement, deadline)
         _, asked_for, answer = outcome
         if statement is not asked_for:  # another one of the same text, perhaps of an earlier schema
             self._take(statement, answer, connection.version)
 
     def _prepare_once(self, key: _Key, connection: Connection, statement: PreparedStatement, deadline: float) -> _Outcome:
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._begin(self._flights, key, self._prepare_on, key, connection, statement)
+        flight = self._again.join(key, self._prepare_on, key, connection, statement)
         limit = None if deadline == float("inf") else max(0.0, deadline - monotonic())
         if not flight.wait(limit) and not flight.ready():
             endpoint = connection.endpoint
             raise OperationTimedOut({str(endpoint): "the statement was still being prepared again"}, endpoint)
-        if flight.exception is not None:
-            raise _own(flight.exception)
-        outcome: _Outcome = flight.value
+        outcome: _Outcome = landed(flight)
         return outcome
 
     def _prepare_on(self, key: _Key, connection: Connection, statement: PreparedStatement) -> _Outcome:

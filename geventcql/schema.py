@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from copy import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
@@ -20,12 +19,12 @@ from geventcql.agreement import wait_for_agreement
 from geventcql.cython.codecs import ColumnSpec
 from geventcql.errors import (
     ConnectionException,
-    ConnectionShutdown,
     DriverException,
     ErrorMessage,
     NoHostAvailable,
     WrongHubError,
 )
+from geventcql.flights import Flights, landed
 from geventcql.metadata import Metadata
 from geventcql.net.scheduler import Turn
 from geventcql.protocol.constants import SignatureDescriptor
@@ -49,8 +48,7 @@ class SchemaReader:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._flights: dict[Hashable, Any] = {}
-        """The greenlets that read, by what they read; each ends with (value, None) or (None, error)."""
+        self._readings = Flights(cluster, "its schema was read")
 
     @property
     def enabled(self) -> bool:
@@ -84,16 +82,9 @@ class SchemaReader:
                 "schema metadata was looked at, and has to be read, while the control connection waits: policies, address "
                 "translators and end point factories must look at it in a greenlet of their own"
             )
-        flight = self._flights.get(key)
-        if flight is None or flight.ready():
-            flight = self._flights[key] = cluster._greenlets.spawn(self._run, key, read)
-        flight.join()  # not for ever: each query has its timeout
-        if not isinstance(flight.value, tuple):  # killed
-            raise ConnectionShutdown("the Cluster was shut down while its schema was read", None)
-        value, error = flight.value
-        if error is not None:
-            raise copy(error) from error  # each who waits gets his own
-        found: R = value
+        flight = self._readings.join(key, self._read, read)
+        flight.wait()  # not for ever: each query has its timeout
+        found: R = landed(flight)
         return found
 
     def partition_key_indexes(self, columns: Sequence[ColumnSpec]) -> tuple[int, ...] | None:
@@ -117,13 +108,11 @@ class SchemaReader:
             return None
         return tuple(positions[column.name] for column in table.partition_key)
 
-    def _run(self, key: Hashable, read: Callable[[Ask], Any]) -> tuple[Any, Exception | None]:
+    def _read(self, read: Callable[[Ask], Any]) -> Any:
         try:
-            return read(_Asking(self._cluster)), None
-        except (Exception, gevent.Timeout) as error:
-            return None, error.to_exception() if isinstance(error, ErrorMessage) else error
-        finally:
-            del self._flights[key]
+            return read(_Asking(self._cluster))
+        except ErrorMessage as error:
+            raise error.to_exception() from None
 
 
 class _Asking:

@@ -131,7 +131,7 @@ def test_many_find_out_at_once(session: Session, node: FakeNode) -> None:
     gate.set()
     assert [greenlet.get() for greenlet in asking[1:]] == list(range(1, 100))
     assert node.count(Opcode.PREPARE) == 2
-    eventually(lambda: settled(session) and not session.cluster._preparer._flights)
+    eventually(lambda: settled(session) and not session.cluster._preparer._again)
 
 
 def _prepared(node: FakeNode, request: Request, statement: Any) -> Prepared:

@@ -215,7 +215,7 @@ def test_speculation(servers: CassandraCluster) -> None:
         assert [future.result().one()[0] for future in futures] == [0] * 300
         assert any(len(set(future.attempted_hosts)) == 2 for future in futures)
         # A node that an attempt found not to know the statement may still be told it, though another one has answered.
-        eventually(lambda: not cluster._preparer._flights)
+        eventually(lambda: not cluster._preparer._again)
         for pool in session.get_pools():
             for connection in pool.connections:
                 connection.check_invariants()
