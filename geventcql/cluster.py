@@ -211,10 +211,9 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         try:
             self._control.start()
             self._control.connect()
-            hosts = self.metadata.all_hosts()
+            self._registry.start()
             for policy in self.profile_manager.policies():
-                self.profile_manager.introduce(policy, self, hosts)
-            self._registry.start(hosts)
+                self._registry.introductions.introduce(policy)
             self._heartbeat.start()
         except (Exception, gevent.Timeout) as error:  # policies and authenticators may be an application's
             if not done.ready():  # by the shutdown
@@ -260,7 +259,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
 
     def _distance(self, host: Host) -> int:
         """The nearest distance at which any profile's policy sees the host; policies may switch."""
-        distances = [self._distance_of(policy, host) for policy in self.profile_manager.policies()]
+        distances = [self._distance_of(policy, host) for policy in self._registry.introductions.policies]
         order = (HostDistance.LOCAL, HostDistance.REMOTE, HostDistance.IGNORED)
         return next((d for d in order if d in distances), HostDistance.IGNORED)
 
@@ -335,8 +334,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
             raise ValueError("execution profiles cannot be added beside settings of the Session or policies of the Cluster")
         self.profile_manager.add(name, profile)
         if self._connecting is not None and self._connecting.successful():
-            self.profile_manager.introduce(profile.load_balancing_policy, self, self.metadata.all_hosts())
-            self._registry.reconsider()
+            self._registry.introductions.introduce(profile.load_balancing_policy)
             with gevent.Timeout(pool_wait_timeout, False):
                 self._registry.wait_for_pools(self._pool_keyspace(None), all_of_them=True)
 

@@ -6,7 +6,6 @@ Hosts are known by their id; their addresses may change. What happens to a host 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from gevent.event import AsyncResult
 from geventcql.cython.wire import Route
 from geventcql.errors import NoHostAvailable
 from geventcql.host import EndPoint, Host
+from geventcql.introducing import Introductions, tell
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
 from geventcql.policies import HostDistance
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from geventcql.cluster import Cluster
 
 __all__ = ["HostRegistry"]
-
-log = logging.getLogger(__name__)
 
 
 class HostRegistry:
@@ -43,27 +41,22 @@ class HostRegistry:
         self._news: deque[tuple[str, Host, list[Any]]] = deque()
         """What listeners are to be told: method, host, and those who were registered when it happened."""
         self._telling = False
+        self.introductions = Introductions(cluster, self._policy_known)
+        """The policies that know the hosts."""
         self.routes: dict[Any, Route] = {}
         """Where requests go first, by kind of request; see :meth:`geventcql.routing.Router.route`."""
         cluster.metadata.on_token_map = self.changed
 
     # -- what is in the cluster -----------------------------------------------------------------------------------------
 
-    def start(self, known: list[Host]) -> None:
-        """Supervise all hosts from now on.
-
-        :param known: those that policies have been populated with
-        """
+    def start(self) -> None:
+        """Supervise all hosts from now on."""
         self._started = True
         hosts = self._cluster.metadata.all_hosts()
+        self.introductions.begin_with(hosts)
         for host in hosts:
-            if host in known:
-                self._tell_listeners("on_add", host)
-            self._supervise(host, is_new=host not in known)
-        for host in known:
-            if host not in hosts:  # it has left while policies were populated
-                self._supervise(host, is_new=False)
-                self.remove(host)
+            self._tell_listeners("on_add", host)
+            self._supervise(host, is_new=False)
 
     def add(self, host: Host, instead_of: Host | None = None) -> None:
         """A node has joined, or is seen for the first time.
@@ -138,11 +131,13 @@ class HostRegistry:
     def tell_policies(self, method: str, host: Host) -> None:
         """Tell policies what has become of a host, in its supervisor; they may switch, and see other hosts differently."""
         self.changed()
-        for policy in self._cluster.profile_manager.policies():
-            self._tell(policy, method, host)
-        self.changed()
-        for supervisor in self._supervisors.values():
-            supervisor.reconsider()
+        self.introductions.tell(method, host)
+        self.reconsider()
+
+    def _policy_known(self) -> None:
+        """There is another policy that knows the hosts, and may use some that none has used; it may switch."""
+        self.open_pools(None)
+        self.reconsider()
 
     def _tell_listeners(self, method: str, host: Host) -> None:
         listeners = self._cluster.listeners
@@ -157,7 +152,7 @@ class HostRegistry:
             while self._news:
                 method, host, listeners = self._news.popleft()
                 for listener in listeners:
-                    self._tell(listener, method, host)
+                    tell(listener, method, host)
         finally:
             self._telling = False
             if self._news and not self._cluster.is_shutdown:  # a listener has ended this greenlet, not the Cluster
@@ -166,13 +161,6 @@ class HostRegistry:
     def _begin_telling(self) -> None:
         self._telling = True
         self._cluster._greenlets.spawn(self._tell_news)
-
-    @staticmethod
-    def _tell(listener: Any, method: str, host: Host) -> None:
-        try:
-            getattr(listener, method)(host)
-        except (Exception, gevent.Timeout):
-            log.exception("%r failed in %s(%s)", listener, method, host)
 
     # -- pools ------------------------------------------------------------------------------------------------------------
 
@@ -263,7 +251,7 @@ class HostRegistry:
 
     def is_far(self, host: Host) -> bool:
         """Whether policies would not use the host before others; they may switch."""
-        return self._started and self._cluster._distance(host) != HostDistance.LOCAL
+        return self._cluster._distance(host) != HostDistance.LOCAL
 
     def pools(self) -> list[HostPool]:
         """All pools, host by host."""

@@ -7,8 +7,8 @@ resolve their statements anew.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from weakref import WeakSet
 
 from geventcql.policies import (
@@ -20,9 +20,6 @@ from geventcql.policies import (
 )
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.rows import named_tuple_factory
-
-if TYPE_CHECKING:
-    from geventcql.host import Host
 
 __all__ = ["EXEC_PROFILE_DEFAULT", "NOT_SET", "ExecutionProfile", "ProfileManager", "default_lbp_factory", "refuse_classes"]
 
@@ -107,6 +104,8 @@ class ExecutionProfile:
             speculative_execution_policy=speculative_execution_policy,
         )
         self._users: WeakSet[Any] = WeakSet()
+        self._former_policies: list[Any] = []
+        """Those that were in use until the present one knows the hosts: the connections they want are kept as long."""
         self.load_balancing_policy = default_lbp_factory() if load_balancing_policy is NOT_SET else load_balancing_policy
         self.retry_policy = retry_policy or RetryPolicy()
         self.consistency_level = ConsistencyLevel.LOCAL_ONE if consistency_level is NOT_SET else consistency_level
@@ -118,6 +117,8 @@ class ExecutionProfile:
         self.attempt_timeout = attempt_timeout
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "load_balancing_policy":
+            self._former_policies.append(self.__dict__.get(name))
         object.__setattr__(self, name, value)
         for session in self.__dict__.get("_users", ()):
             session._reshape()
@@ -128,7 +129,7 @@ class ExecutionProfile:
         :raises AttributeError: there is no such attribute
         """
         other = copy.copy(self)
-        object.__setattr__(other, "_users", WeakSet())
+        other.__dict__.update(_users=WeakSet(), _former_policies=[])
         for name, value in changes.items():
             if not hasattr(other, name) or name.startswith("_"):
                 raise AttributeError(f"an execution profile has no attribute {name!r}")
@@ -145,7 +146,6 @@ class ProfileManager:
             if not isinstance(profile, ExecutionProfile):
                 raise TypeError(f"execution profile {name!r} must be an ExecutionProfile, not {profile!r}")
         self.profiles.setdefault(EXEC_PROFILE_DEFAULT, ExecutionProfile())
-        self._populated: WeakSet[LoadBalancingPolicy] = WeakSet()
 
     @property
     def default(self) -> ExecutionProfile:
@@ -177,19 +177,6 @@ class ProfileManager:
             raise ValueError(f"there is an execution profile {name!r} already")
         self.profiles[name] = profile
 
-    def introduce(self, policy: LoadBalancingPolicy, cluster: Any, hosts: Sequence[Host]) -> None:
-        """Make the hosts known to a policy; it is to hear of them as long as it is in use. Waits if the policy does."""
-        policy.populate(cluster, hosts)
-        policy.check_supported()
-        self._populated.add(policy)
-
-    def is_populated(self, policy: LoadBalancingPolicy) -> bool:
-        """Whether it knows the hosts."""
-        return policy in self._populated
-
     def policies(self) -> list[LoadBalancingPolicy]:
-        """The load-balancing policies of all profiles, each once; those of profiles too that have no name here, but were
-        given to ``execute``.
-        """
-        registered = [profile.load_balancing_policy for profile in self.profiles.values()]
-        return list({id(policy): policy for policy in (*registered, *self._populated)}.values())
+        """The load-balancing policies of all profiles, each once."""
+        return list({id(p.load_balancing_policy): p.load_balancing_policy for p in self.profiles.values()}.values())

@@ -162,10 +162,10 @@ class SessionSettings:
         if self.cluster._legacy and name is not EXEC_PROFILE_DEFAULT and not profile._of_driver:
             raise ValueError("an execution profile cannot be named beside settings of the Session or policies of the Cluster")
         profile._users.add(self)
-        policy, profiles = profile.load_balancing_policy, self.cluster.profile_manager
-        if not profiles.is_populated(policy):  # of a profile that was never added, or set later
-            profiles.introduce(policy, self.cluster, self.cluster.metadata.all_hosts())
-            self.cluster._registry.open_pools(None)  # on hosts that only this one uses
+        policy, introductions = profile.load_balancing_policy, self.cluster._registry.introductions
+        if not introductions.knows(policy):  # of a profile that was never added, or set later
+            introductions.introduce(policy, self._timeout(profile))
+            profile._former_policies.clear()
         return profile
 
     def _is_default(self, profile: ExecutionProfile) -> bool:

@@ -279,7 +279,8 @@ class HostSupervisor:
         self._cancel_attempt()
         for keyspace in list(self._kept):
             self._drop_pool(keyspace)
-        self._registry.tell_all("on_remove", self.host)
+        if not self._is_new:  # else nobody has heard of it
+            self._registry.tell_all("on_remove", self.host)
 
     def _settle(self) -> None:
         """Have the host known to be where it is."""
