@@ -88,7 +88,8 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     The arguments and their defaults are cassandra-driver's, save for ``compression`` (off). Those that are not listed here
     configure what geventcql does otherwise (no threads) or not yet, and are accepted for familiarity. Each is an attribute
     of the same name, too, which may be set until the Cluster connects; what connections are made with, such as
-    ``auth_provider``, counts for those that are opened from then on.
+    ``auth_provider``, counts for those that are opened from then on. Setting ``auth_provider``, ``ssl_context`` or
+    ``ssl_options``, be it to what it is already, has the nodes that refused us tried at once.
 
     :param contact_points: addresses or names of nodes, ``(address, port)`` pairs or EndPoints; those that answer tell of the
         others
@@ -250,7 +251,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         """Open a connection for a pool; in a supervisor."""
         return open_in_keyspace(host.endpoint, self._protocol_version, connection_settings(self), keyspace)
 
-    def _credentials_changed(self) -> None:
+    def _way_in_changed(self) -> None:
         if self._connecting is not None:
             self._registry.hurry()
             self._control.hurry()

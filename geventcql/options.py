@@ -60,6 +60,36 @@ class OfDefaultProfile:
         setattr(cluster.profile_manager.default, self._attribute, value)
 
 
+class _WayIn:
+    """What connections that are opened from now on are let in by. Set on a connected Cluster, be it to what it is already, it
+    has the nodes that refused tried again at once.
+    """
+
+    def __init__(self, check: Callable[[Any], None] = lambda value: None) -> None:
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._own = f"_{name}"
+
+    def __get__(self, cluster: Any, owner: type | None = None) -> Any:
+        return self if cluster is None else getattr(cluster, self._own)
+
+    def __set__(self, cluster: Any, value: Any) -> None:
+        self._check(value)
+        setattr(cluster, self._own, value)
+        cluster._way_in_changed()
+
+
+def _check_provider(provider: Any) -> None:
+    if provider and not hasattr(provider, "new_authenticator"):
+        raise TypeError(f"auth_provider must be an AuthProvider, with new_authenticator(host), not {type(provider).__name__}")
+
+
+def _check_context(context: Any) -> None:
+    if context is not None and not hasattr(context, "wrap_bio"):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext, not {type(context).__name__}")
+
+
 class ClusterOptions:
     """What a Cluster does unless told otherwise. A subclass may have its own, which count where the argument is left out."""
 
@@ -140,7 +170,7 @@ class ClusterOptions:
         self.sockopts = sockopts
         self.cql_version = cql_version
         self.executor_threads = executor_threads
-        self.max_schema_agreement_wait = max_schema_agreement_wait
+        self.max_schema_agreement_wait: float = max_schema_agreement_wait
         self.control_connection_timeout = control_connection_timeout
         self.idle_heartbeat_interval = idle_heartbeat_interval
         self.idle_heartbeat_timeout = idle_heartbeat_timeout
@@ -148,8 +178,8 @@ class ClusterOptions:
         self.topology_event_refresh_window = topology_event_refresh_window
         self.status_event_refresh_window = status_event_refresh_window
         self.connect_timeout = connect_timeout
-        self.schema_metadata_enabled = schema_metadata_enabled
-        self.token_metadata_enabled = token_metadata_enabled
+        self.schema_metadata_enabled: bool = schema_metadata_enabled
+        self.token_metadata_enabled: bool = token_metadata_enabled
         self.prepare_on_all_hosts = prepare_on_all_hosts
         self.reprepare_on_up = reprepare_on_up
         self.allow_beta_protocol_version = allow_beta_protocol_version
@@ -189,25 +219,12 @@ class ClusterOptions:
         check(self)
         self._protocol_version = self.protocol_version
 
-    @property
-    def auth_provider(self) -> Any:
-        """The :class:`~geventcql.auth.AuthProvider` that connections opened from now on get their authenticators of.
+    auth_provider = _WayIn(_check_provider)
+    ssl_context = _WayIn(_check_context)
+    ssl_options = _WayIn()
 
-        :raises TypeError: set to something else
-        """
-        return self._auth_provider
-
-    @auth_provider.setter
-    def auth_provider(self, provider: Any) -> None:
-        if provider and not hasattr(provider, "new_authenticator"):
-            raise TypeError(
-                f"auth_provider must be an AuthProvider, with new_authenticator(host), not {type(provider).__name__}"
-            )
-        self._auth_provider = provider
-        self._credentials_changed()
-
-    def _credentials_changed(self) -> None:
-        """Nodes that refused the old ones may take these."""
+    def _way_in_changed(self) -> None:
+        """Nodes that refused us may let us in now."""
 
     def _set_up(self) -> None:
         """The state of a Cluster that has not been connected."""
@@ -259,8 +276,6 @@ def check(cluster: ClusterOptions) -> None:
 
 
 def _check_tls(settings: ConnectionSettings) -> None:
-    if settings.ssl_context is not None and not hasattr(settings.ssl_context, "wrap_bio"):
-        raise TypeError(f"ssl_context must be an ssl.SSLContext, not {type(settings.ssl_context).__name__}")
     if settings.ssl_context is None and settings.ssl_options:
         from geventcql.net.tls import make_context  # here: importing ssl takes a quarter of the package's import time
 

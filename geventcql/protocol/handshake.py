@@ -156,8 +156,9 @@ class Handshake:
         """Take the answer to the last request; (opcode, body) of the next one, or None: the handshake is done.
 
         `header_version`: version in the header of the answer's frame. Raises ProtocolVersionUnsupported (`next_version`
-        says what to try, on a new connection), AuthenticationFailed, ConnectionException (any other ERROR), and
-        ProtocolError for an answer that this state does not have.
+        says what to try, on a new connection), AuthenticationFailed (bad credentials), ConnectionException (any other
+        ERROR, which is its cause: that a node is overloaded, say, tells nothing of the credentials), and ProtocolError for
+        an answer that this state does not have.
         """
         if isinstance(message, ErrorMessage):
             raise self._failure(message, header_version)
@@ -219,7 +220,7 @@ class Handshake:
         """What an ERROR means here."""
         state, self.state = self.state, "failed"
         where = self._where()
-        if state == "auth" or isinstance(error, BadCredentials):
+        if isinstance(error, BadCredentials):
             by = f" with {type(self._authenticator).__name__}" if self._authenticator is not None else ""
             failed = AuthenticationFailed(
                 f"{where} ({self.server_authenticator or 'unknown authenticator'}) refused to authenticate us{by}: "
@@ -227,7 +228,7 @@ class Handshake:
             )
             failed.__cause__ = error
             return self._with_host(failed)
-        lower = negotiate(self.version, error, header_version)
+        lower = None if state == "auth" else negotiate(self.version, error, header_version)  # else the version is settled
         failure: ConnectionException
         if lower is None:
             failure = ConnectionException(

@@ -97,19 +97,29 @@ def test_a_host_comes_back_by_itself_when_the_credentials_were_rotated(
         assert any("refused to authenticate us" in message for message in errors)
 
 
-def test_a_new_provider_is_tried_at_once() -> None:
+def same_provider(cluster: Cluster, provider: PlainTextAuthProvider) -> None:
+    provider.password = "new"
+    cluster.auth_provider = provider
+
+
+def other_provider(cluster: Cluster, provider: PlainTextAuthProvider) -> None:
+    cluster.auth_provider = PlainTextAuthProvider("ada", "new")
+
+
+@pytest.mark.parametrize("rotate", [same_provider, other_provider])
+def test_a_provider_that_is_set_is_tried_at_once(rotate: Callable[[Cluster, PlainTextAuthProvider], None]) -> None:
     """However long the pause is that is under way."""
     users = {"ada": "old"}
     with FakeNode(auth=users) as node:
-        cluster = cluster_of(node, auth_provider=PlainTextAuthProvider("ada", "old"))
-        cluster.reconnection_policy = ConstantReconnectionPolicy(600)
+        provider = PlainTextAuthProvider("ada", "old")
+        cluster = cluster_of(node, auth_provider=provider, reconnection_policy=ConstantReconnectionPolicy(600))
         with cluster:
             session = cluster.connect()
             [host] = session.hosts
             users["ada"] = "new"
             node.drop_connections()
             eventually(lambda: host.is_up is False)
-            cluster.auth_provider = PlainTextAuthProvider("ada", "new")
+            rotate(cluster, provider)
             eventually(lambda: pooled(session) and cluster.get_control_connection_host() is host)
             assert session.execute(QUERY).one() == ("local",)
 
@@ -175,6 +185,23 @@ def test_wrong_credentials_everywhere_are_tried_once_at_each_host(versions: tupl
         assert len(raised.value.errors) == 3 and "hidden" not in f"{raised.value} {raised.value!r} {raised.value.errors}"
         gevent.sleep(3 * PAUSE)
         assert [node.count(Opcode.AUTH_RESPONSE) for node in nodes] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("code", [ErrorCode.OVERLOADED, ErrorCode.IS_BOOTSTRAPPING, ErrorCode.SERVER_ERROR])
+def test_a_node_that_cannot_tell_whether_they_are_right(code: ErrorCode, caplog: pytest.LogCaptureFixture) -> None:
+    """It says nothing of the credentials, and nor does the driver."""
+    users = {"ada": "secret"}
+    with FakeNode(auth=users) as node:
+        cannot = node.on(Opcode.AUTH_RESPONSE, Error(code, "not now"))
+        provider = PlainTextAuthProvider("ada", "secret")
+        with cluster_of(node, auth_provider=provider, reconnection_policy=SCHEDULE) as cluster:
+            with pytest.raises(NoHostAvailable) as raised:
+                cluster.connect()
+            error = cause(raised.value)
+            assert type(error) is ConnectionException and error.__cause__.code == code
+            assert "not now" in str(error) and not [r for r in caplog.records if r.levelno == logging.ERROR]
+            cannot.remove()
+            assert cluster.connect().execute(QUERY).one() == ("local",)
 
 
 # -- authenticators ---------------------------------------------------------------------------------------------------

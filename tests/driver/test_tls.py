@@ -154,3 +154,36 @@ def test_a_check_of_names_that_the_context_does_not_make(tls: Tls) -> None:
     context.check_hostname = False
     with pytest.raises(ValueError, match="check_hostname"):
         Cluster(ssl_context=context, ssl_options={"check_hostname": True})
+
+
+def new_context(cluster: Cluster, tls: Tls) -> None:
+    cluster.ssl_context = tls.client
+
+
+def new_options(cluster: Cluster, tls: Tls) -> None:
+    cluster.ssl_context = None
+    cluster.ssl_options = {"ca_certs": str(tls.ca_file), "check_hostname": True}
+
+
+@pytest.mark.parametrize("renew", [new_context, new_options])
+def test_what_is_set_is_tried_at_once(renew: Any, tls: Tls) -> None:
+    """However long the pause is that is under way."""
+    late = ConstantReconnectionPolicy(600)
+    with FakeNode(ssl_context=tls.server) as node, cluster_of(
+        node, ssl_context=tls.client, reconnection_policy=late
+    ) as cluster:
+        session = cluster.connect()
+        [host] = session.hosts
+        cluster.ssl_context = tls.stranger
+        node.drop_connections()
+        eventually(lambda: host.is_up is False)
+        renew(cluster, tls)
+        eventually(lambda: pooled(session) and cluster.get_control_connection_host() is host)
+        assert session.execute(QUERY).one() == ("local",)
+
+
+def test_what_is_no_context_is_refused_when_it_is_set(tls: Tls) -> None:
+    cluster = Cluster(ssl_context=tls.client)
+    with pytest.raises(TypeError, match=r"ssl_context must be an ssl\.SSLContext, not str"):
+        cluster.ssl_context = "ca.crt"
+    assert cluster.ssl_context is tls.client

@@ -12,6 +12,7 @@ from geventcql.errors import (
     BadCredentials,
     ConnectionException,
     ErrorMessage,
+    IsBootstrappingErrorMessage,
     OverloadedErrorMessage,
     ProtocolError,
     ProtocolException,
@@ -228,8 +229,8 @@ def test_without_credentials_the_error_says_what_to_configure() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-@pytest.mark.parametrize("error", [BadCredentials(0x100, "wrong password"), ServerError(0, "wrong password")])
-def test_refused_credentials(error: ErrorMessage, steps: int) -> None:
+def test_refused_credentials(steps: int) -> None:
+    error = BadCredentials(0x100, "wrong password")
     handshake = handshake_of(5, {"authenticator": Script(b"1", b"2")})
     handshake.start()
     handshake.receive(WANTS_PLAIN)
@@ -238,6 +239,30 @@ def test_refused_credentials(error: ErrorMessage, steps: int) -> None:
     words = r"127\.0\.0\.1:9042 \(org.*PasswordAuthenticator\) refused.*Script.*wrong password.*auth_provider"
     with pytest.raises(AuthenticationFailed, match=words) as info:
         handshake.receive(error)
+    assert info.value.__cause__ is error
+    assert not handshake.done
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServerError(0, "too much"),
+        ProtocolException(0xA, "Invalid or unsupported protocol version: too much"),
+        OverloadedErrorMessage(0x1001, "too much"),
+        IsBootstrappingErrorMessage(0x1002, "too much"),
+    ],
+)
+def test_errors_that_tell_nothing_of_the_credentials(error: ErrorMessage, steps: int) -> None:
+    """The version is settled by then, too: there is no other to be tried."""
+    handshake = handshake_of(5, {"authenticator": Script(b"1", b"2")})
+    handshake.start()
+    handshake.receive(WANTS_PLAIN)
+    for _ in range(steps):
+        handshake.receive(AuthChallenge(b""))
+    with pytest.raises(ConnectionException, match=r"127\.0\.0\.1:9042 in state 'auth'.*too much") as info:
+        handshake.receive(error, 4)
+    assert type(info.value) is ConnectionException
     assert info.value.__cause__ is error
     assert not handshake.done
 
