@@ -176,6 +176,7 @@ class ControlConnection:
 
         :param but: the host whose connection is silent
         """
+        self._backoff.begin()
         try:
             self._use(*self._open_any(but))
         except (Exception, gevent.Timeout) as error:

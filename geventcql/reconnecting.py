@@ -74,8 +74,14 @@ class Backoff:
         self._pauses: Iterator[float] | None = None
         self._opened = 0.0
         self._early_losses = 0
+        self._has_word = False
+        """Whether there has been word since the last attempt began, whose failure then says nothing of now."""
         self._is_fresh = False
         """Whether nothing has been lost since a connection was opened: those that are lost together count once."""
+
+    def begin(self) -> None:
+        """An attempt begins."""
+        self._has_word = False
 
     def opened(self) -> None:
         """A connection was opened; whether the host keeps it is to be seen."""
@@ -90,17 +96,23 @@ class Backoff:
             self._is_fresh = False
         else:
             self._early_losses = 0
-            self.hurry()
+            self._begin_anew()
 
     def failed(self) -> None:
         """No connection could be opened."""
         self.again = True
+        if self._has_word:
+            return
         if self._pauses is None:
             self._pauses = self._schedule()
         self.due = monotonic() + next(self._pauses)
 
     def hurry(self) -> None:
-        """There is word that the host is up: try at once, and with the shortest pauses from then on."""
+        """There is word that the host is up, or may let us in: try at once, and with the shortest pauses from then on."""
+        self._begin_anew()
+        self._has_word = True
+
+    def _begin_anew(self) -> None:
         self.due = 0.0
         self._pauses = None
 

@@ -70,6 +70,9 @@ class _Attempt:
         self.outcome: Connection | BaseException | None = None
         self._supervisor = supervisor
         self._is_cancelled = False
+        supervisor.backoff.begin()
+        if kept is not None:
+            kept.refusals.begin()
         self._greenlet = gevent.spawn(self._run)
 
     def _run(self) -> None:

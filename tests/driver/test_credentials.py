@@ -124,6 +124,33 @@ def test_a_provider_that_is_set_is_tried_at_once(rotate: Callable[[Cluster, Plai
             assert session.execute(QUERY).one() == ("local",)
 
 
+def test_a_provider_that_is_set_while_the_old_one_is_being_refused() -> None:
+    """What becomes of that attempt says nothing of the new one."""
+    gate = gevent.event.Event()
+    gate.set()
+
+    def answer(request: Request, connection: Any) -> Any:
+        gate.wait(10)
+        right = (request.token or b"").endswith(right_password)
+        return AuthSuccess() if right else Error(ErrorCode.BAD_CREDENTIALS, "no")
+
+    right_password = b"old"
+    with FakeNode(auth=answer) as node:
+        late = ConstantReconnectionPolicy(600)
+        with cluster_of(node, auth_provider=PlainTextAuthProvider("ada", "old"), reconnection_policy=late) as cluster:
+            session = cluster.connect()
+            right_password = b"new"
+            gate.clear()
+            before = node.count(Opcode.AUTH_RESPONSE)
+            node.drop_connections()
+            node.wait_for(lambda n: n.count(Opcode.STARTUP) and len(n.connections) == 2)
+            gevent.sleep(0.05)  # the pool's and the control connection's have been asked who they are
+            cluster.auth_provider = PlainTextAuthProvider("ada", "new")
+            gate.set()
+            eventually(lambda: pooled(session) and cluster.get_control_connection_host() is not None)
+            assert node.count(Opcode.AUTH_RESPONSE) - before <= 4
+
+
 def test_what_is_no_provider_is_refused_when_it_is_set() -> None:
     cluster = Cluster(auth_provider=PlainTextAuthProvider("ada", "old"))
     for wrong in (object(), {"username": "ada"}):

@@ -54,6 +54,18 @@ def test_losses_and_failures() -> None:
     assert backoff.is_due()
 
 
+def test_an_attempt_that_began_before_there_was_word_is_followed_by_another_at_once() -> None:
+    owner: Any = Owner()
+    backoff = Backoff(owner)
+    backoff.begin()
+    backoff.hurry()
+    backoff.failed()
+    assert backoff.is_due()
+    backoff.begin()
+    backoff.failed()
+    assert not backoff.is_due()
+
+
 def test_many_clusters_come_back_at_a_rate(monkeypatch: pytest.MonkeyPatch, node: FakeNode) -> None:
     monkeypatch.setattr("geventcql.reconnecting.RATE", OpeningRate(per_endpoint=40, total=1000))
     clusters = [cluster_of(node, reconnection_policy=ConstantReconnectionPolicy(0.01)) for _ in range(30)]
