@@ -26,7 +26,15 @@ from geventcql.rows import (
     pseudo_namedtuple_factory,
     tuple_factory,
 )
-from geventcql.statement import FETCH_SIZE_UNSET, SimpleStatement, Statement, is_conditional, level_name, packed_key
+from geventcql.statement import (
+    FETCH_SIZE_UNSET,
+    SimpleStatement,
+    Statement,
+    copied,
+    is_conditional,
+    level_name,
+    packed_key,
+)
 from geventcql.trace import QueryTrace, TraceEvent
 
 if TYPE_CHECKING:
@@ -396,12 +404,7 @@ class HostTargetingStatement:
 
     def __new__(cls, inner_statement: Any, target_host: Any) -> HostTargetingStatement:
         kind = type(inner_statement)
-        targeted: HostTargetingStatement = object.__new__(type(kind.__name__, (cls, kind), {}))
-        targeted.__dict__.update(getattr(inner_statement, "__dict__", {}))
-        for base in kind.__mro__:
-            for slot in getattr(base, "__slots__", ()):
-                if slot != "__weakref__":
-                    setattr(targeted, slot, getattr(inner_statement, slot))
+        targeted: HostTargetingStatement = copied(inner_statement, type(kind.__name__, (cls, kind), {}))
         return targeted
 
     def __init__(self, inner_statement: Any, target_host: Any) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from geventcql.cython.wire import Choice, Route
 from geventcql.net.pool import HostPool
-from geventcql.policies import HostDistance, TokenAwarePolicy
+from geventcql.policies import HostDistance
 from geventcql.protocol.constants import ConsistencyLevel
+from geventcql.statement import at_consistency
 
 if TYPE_CHECKING:
     from geventcql.execution import Execution
@@ -85,6 +86,7 @@ class Router:
         if execution.only_host is not None:
             return iter((execution.only_host,))
         resolved = execution.resolved
-        if type(resolved.policy) is TokenAwarePolicy and ConsistencyLevel.is_serial(resolved.consistency):
-            return resolved.policy.make_serial_plan(resolved.working_keyspace, execution.statement)
-        return iter(resolved.policy.make_query_plan(resolved.working_keyspace, execution.statement))
+        statement, level = execution.statement, resolved.consistency
+        if ConsistencyLevel.is_serial(level) and not ConsistencyLevel.is_serial(statement.consistency_level):
+            statement = at_consistency(statement, level)  # a TokenAwarePolicy, however deep, is to know
+        return iter(resolved.policy.make_query_plan(resolved.working_keyspace, statement))

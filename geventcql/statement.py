@@ -15,7 +15,10 @@ from geventcql.protocol.constants import ConsistencyLevel
 if TYPE_CHECKING:
     from geventcql.policies.retry import RetryPolicy
 
-__all__ = ["FETCH_SIZE_UNSET", "SimpleStatement", "Statement", "is_conditional", "level_name", "packed_key", "words"]
+__all__ = [
+    "FETCH_SIZE_UNSET", "SimpleStatement", "Statement", "at_consistency", "copied", "is_conditional", "level_name",
+    "packed_key", "words",
+]  # fmt: skip
 
 FETCH_SIZE_UNSET: Final[Any] = object()
 """A statement with this `fetch_size` takes the Session's default page size; None there means no paging."""
@@ -146,6 +149,24 @@ class SimpleStatement(Statement):
 
     def __repr__(self) -> str:
         return f'<SimpleStatement query="{self.query_string}", consistency={level_name(self)}>'
+
+
+def copied(statement: Any, kind: type) -> Any:
+    """A copy that is an instance of `kind`, a statement's own class or one below it, whatever that takes to be made."""
+    made: Any = object.__new__(kind)
+    made.__dict__.update(getattr(statement, "__dict__", {}))
+    for base in type(statement).__mro__:
+        for slot in getattr(base, "__slots__", ()):
+            if slot != "__weakref__" and hasattr(statement, slot):
+                setattr(made, slot, getattr(statement, slot))
+    return made
+
+
+def at_consistency(statement: Any, level: int) -> Any:
+    """A copy that says of itself at which consistency level its profile has it executed."""
+    made = copied(statement, type(statement))
+    made.consistency_level = level
+    return made
 
 
 def packed_key(key: bytes | Sequence[bytes] | None) -> bytes | None:

@@ -111,11 +111,17 @@ class TokenAwarePolicy(WrapperPolicy):
 
     def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
         """The local replicas, then all hosts of the child's plan that have not been among them."""
-        return self._plan(working_keyspace, query, False)
-
-    def make_serial_plan(self, working_keyspace: str | None, query: Any) -> Iterator[Host]:
-        """As make_query_plan for a statement that a profile gives a serial consistency level."""
-        return self._plan(working_keyspace, query, True)
+        keyspace = working_keyspace
+        near: Sequence[Host] = ()
+        if query is not None:
+            keyspace = query.keyspace or working_keyspace
+            key = query.routing_key
+            if key is not None and keyspace is not None:
+                near = self._begin(self._cluster_metadata.get_replicas(keyspace, key), query)
+        yield from near
+        for host in self._child_policy.make_query_plan(keyspace, query):
+            if host not in near:
+                yield host
 
     def near_replicas(self, replicas: Iterable[Host], in_ring_order: bool) -> list[Host]:
         """Of `replicas`, in the order of the ring, those that are up and LOCAL, as plans begin with them where nothing is
@@ -127,21 +133,8 @@ class TokenAwarePolicy(WrapperPolicy):
             near.sort(key=lambda host: not child.in_local_rack(host))
         return near
 
-    def _plan(self, working_keyspace: str | None, query: Any, serial: bool) -> Iterator[Host]:
-        keyspace = working_keyspace
-        near: Sequence[Host] = ()
-        if query is not None:
-            keyspace = query.keyspace or working_keyspace
-            key = query.routing_key
-            if key is not None and keyspace is not None:
-                near = self._begin(self._cluster_metadata.get_replicas(keyspace, key), query, serial)
-        yield from near
-        for host in self._child_policy.make_query_plan(keyspace, query):
-            if host not in near:
-                yield host
-
-    def _begin(self, replicas: list[Host], query: Any, serial: bool) -> list[Host]:
-        if serial or ConsistencyLevel.is_serial(query.consistency_level) or query.is_lwt():
+    def _begin(self, replicas: list[Host], query: Any) -> list[Host]:
+        if ConsistencyLevel.is_serial(query.consistency_level) or query.is_lwt():
             return self.near_replicas(replicas, in_ring_order=True)
         if self.shuffle_replicas:
             replicas = random.sample(replicas, len(replicas))

@@ -16,13 +16,16 @@ from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from geventcql.host import Host
 from geventcql.policies import (
     DCAwareRoundRobinPolicy,
+    DefaultLoadBalancingPolicy,
+    HostFilterPolicy,
     LoadBalancingPolicy,
     RackAwareRoundRobinPolicy,
     RoundRobinPolicy,
     TokenAwarePolicy,
+    WrapperPolicy,
 )
 from geventcql.protocol.constants import ConsistencyLevel
-from geventcql.query import BatchStatement, SimpleStatement
+from geventcql.query import BatchStatement, HostTargetingStatement, SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, serve_keys
 from tests.driver.test_routing import KEYSPACES, TEXT
@@ -148,6 +151,44 @@ def test_batches(nodes: FakeCluster, how: str) -> None:
             elif how != "without a key":
                 expected &= set(ring)
             assert {coordinator(session, batch) for _ in range(30)} == expected
+
+
+class Wrapper(WrapperPolicy):
+    """An application's own, which knows nothing of all this."""
+
+    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
+        yield from self._child_policy.make_query_plan(working_keyspace, query)
+
+
+@WAYS
+@pytest.mark.parametrize("how", ["conditional", "serial", "of the profile", "of the profile, targeted"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        DefaultLoadBalancingPolicy,
+        Wrapper,
+        lambda policy: DefaultLoadBalancingPolicy(HostFilterPolicy(policy, lambda host: host.datacenter == "dc1")),
+    ],
+    ids=["default", "own", "filter"],
+)
+def test_paxos_finds_the_replicas_in_ring_order_inside_wrappers(
+    nodes: FakeCluster, wrap: Any, how: str, prepared: bool
+) -> None:
+    policy = wrap(TokenAwarePolicy(RackAwareRoundRobinPolicy("dc1", "r1"), shuffle_replicas=True))
+    level = ConsistencyLevel.SERIAL if how.startswith("of the profile") else ConsistencyLevel.ONE
+    with connect(nodes, policy, consistency_level=level) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        for key in range(4):
+            query = statement(session, key, prepared, CONDITIONAL if how == "conditional" else BY_KEY)
+            if how == "serial":
+                query.consistency_level = ConsistencyLevel.LOCAL_SERIAL
+            expected = replicas(session, key)[0]
+            if how.endswith("targeted"):  # the wrapper is asked first, as ever
+                query = HostTargetingStatement(query, replicas(session, key)[2].address)
+                if isinstance(policy, DefaultLoadBalancingPolicy):
+                    expected = replicas(session, key)[2]
+            assert {coordinator(session, query) for _ in range(10)} == {expected}
+            assert query.consistency_level == (ConsistencyLevel.LOCAL_SERIAL if how == "serial" else None)
 
 
 @WAYS

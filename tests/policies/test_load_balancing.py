@@ -263,7 +263,7 @@ def test_replicas_of_the_local_rack_come_first() -> None:
     assert {plan[0] for plan in plans} == {mine} and {plan[1] for plan in plans} == set(ring) - {mine}
 
 
-@pytest.mark.parametrize("how", ["conditional", "serial", "of the profile", "a batch"])
+@pytest.mark.parametrize("how", ["conditional", "serial", "a batch"])
 def test_paxos_finds_the_replicas_in_ring_order(how: str) -> None:
     cluster, ring, statement = in_ring(4)
     child = policies.RackAwareRoundRobinPolicy("near", ring[2].rack or "")
@@ -277,9 +277,8 @@ def test_paxos_finds_the_replicas_in_ring_order(how: str) -> None:
         query.consistency_level = ConsistencyLevel.LOCAL_SERIAL
     elif how == "a batch":
         query = BatchStatement().add(SimpleStatement("DELETE FROM t WHERE k = 1 IF EXISTS", routing_key=b"k", keyspace="ks"))
-    plan = policy.make_serial_plan if how == "of the profile" else policy.make_query_plan
     for _ in range(20):
-        assert list(plan(None, query))[:4] == ring
+        assert list(policy.make_query_plan(None, query))[:4] == ring
 
 
 def test_busy_replicas_are_avoided() -> None:
