@@ -43,6 +43,7 @@ from geventcql.options import connection_settings, contact_endpoints
 from geventcql.protocol import requests, responses
 from geventcql.protocol.constants import ConsistencyLevel, Opcode
 from geventcql.protocol.responses import SchemaChange
+from geventcql.reconciling import keep_reconciled
 from geventcql.reconnecting import Backoff
 from geventcql.topology import Node, Topology
 
@@ -144,16 +145,7 @@ class ControlConnection:
     # -- the control greenlet -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._is_shutdown:
-            self._wake.clear()
-            try:
-                due = self._look_after()
-            except (Exception, gevent.Timeout):  # whatever it is, the control connection must not be lost by it
-                log.exception("the control connection could not be looked after; trying again in %s s", reconnecting.PAUSE)
-                gevent.sleep(reconnecting.PAUSE)
-                continue
-            if not self._is_shutdown:
-                self._wake.wait(None if due is None else max(0.0, due - monotonic()))
+        keep_reconciled("the control connection", self._wake, lambda: self._look_after(), lambda: self._is_shutdown)
 
     def _look_after(self) -> float | None:
         """Do what is due; when there is something to do unless a report comes before, monotonic seconds."""

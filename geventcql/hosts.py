@@ -7,6 +7,7 @@ Hosts are known by their id; their addresses may change. What happens to a host 
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -38,8 +39,8 @@ class HostRegistry:
         self._started = False
         self._drained: set[HostPool] = set()
         """Pools that are not used any more and have requests in flight."""
-        self._news: deque[tuple[str, Host, list[Any]]] = deque()
-        """What listeners are to be told: method, host, and those who were registered when it happened."""
+        self._news: deque[tuple[Any, str, Host]] = deque()
+        """What each listener that was registered when it happened is to be told: listener, method, host."""
         self._telling = False
         self.introductions = Introductions(cluster, self._policy_known)
         """The policies that know the hosts."""
@@ -70,8 +71,8 @@ class HostRegistry:
             self._supervise(host, is_new=True, instead_of=instead_of)
 
     def _supervise(self, host: Host, is_new: bool, instead_of: Host | None = None) -> None:
-        predecessor = next((s for s in self._living if s.host in (host, instead_of)), None)
-        supervisor = self._supervisors[host] = HostSupervisor(self._cluster, self, host, is_new, predecessor)
+        predecessors = [s for s in self._living if s.host in (host, instead_of)]
+        supervisor = self._supervisors[host] = HostSupervisor(self._cluster, self, host, is_new, predecessors)
         self._living.add(supervisor)
         supervisor.greenlet.rawlink(lambda _: self._living.discard(supervisor))
         self.changed()
@@ -102,7 +103,7 @@ class HostRegistry:
     def move(self, host: Host, endpoint: EndPoint) -> None:
         """A host's address is another one; in its supervisor."""
         host.endpoint = endpoint
-        self._cluster.metadata.moved(host)
+        self._cluster.metadata.host_moved()
         self.rebuild_tokens()
 
     def rebuild_tokens(self) -> None:
@@ -142,7 +143,8 @@ class HostRegistry:
     def _tell_listeners(self, method: str, host: Host) -> None:
         listeners = self._cluster.listeners
         if listeners:
-            self._news.append((method, host, listeners))
+            told = copy(host) if method == "on_remove" else host  # it may be elsewhere by the time they hear of it
+            self._news.extend((listener, method, told) for listener in listeners)
             if not self._telling:
                 self._begin_telling()
 
@@ -150,13 +152,9 @@ class HostRegistry:
         """Tell listeners, in order; a greenlet that ends when there are no news, so that a slow one delays nobody else."""
         try:
             while self._news:
-                method, host, listeners = self._news.popleft()
-                for listener in listeners:
-                    tell(listener, method, host)
+                tell(self._cluster, *self._news.popleft())
         finally:
             self._telling = False
-            if self._news and not self._cluster.is_shutdown:  # a listener has ended this greenlet, not the Cluster
-                self._begin_telling()
 
     def _begin_telling(self) -> None:
         self._telling = True
@@ -177,6 +175,8 @@ class HostRegistry:
         tries = {}
         for host, supervisor in list(self._supervisors.items()):
             size = self._cluster._connections_for(host)
+            if self._supervisors.get(host) is not supervisor:  # it has left while policies were asked
+                continue
             supervisor.use(size)
             if size:
                 supervisor.pool(keyspace)
@@ -275,6 +275,7 @@ class HostRegistry:
 
     def shutdown(self) -> None:
         """Close everything."""
+        self._started = False
         for supervisor in tuple(self._living):
             supervisor.shutdown()
         for pool in self._drained:

@@ -77,7 +77,7 @@ class Introductions:
             del self._untold[policy]
             raise
         while untold:
-            tell(policy, *untold.popleft())
+            tell(self._cluster, policy, *untold.popleft())
         self._untold[policy] = None
         self._on_known()
         return True
@@ -93,16 +93,18 @@ class Introductions:
             if untold is not None:  # by then the host may be elsewhere
                 untold.append((method, copy(host) if method in ("on_down", "on_remove") else host))
         for policy in known:
-            tell(policy, method, host)
+            tell(self._cluster, policy, method, host)
 
     def begin_with(self, hosts: list[Host]) -> None:
         """These are the first hosts: policies are populated with them."""
         self._hosts = {host: host for host in hosts}
 
 
-def tell(listener: Any, method: str, host: Host) -> None:
-    """Tell a policy or a listener what has become of a host; it may switch, and fail."""
+def tell(cluster: Cluster, listener: Any, method: str, host: Host) -> None:
+    """Tell a policy or a listener what has become of a host; it may switch, and fail. Others are to be told all the same."""
     try:
         getattr(listener, method)(host)
-    except (Exception, gevent.Timeout):
+    except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
+        if isinstance(error, gevent.GreenletExit) and cluster._connecting is None:  # it is the shutdown's
+            raise
         log.exception("%r failed in %s(%s)", listener, method, host)

@@ -22,6 +22,7 @@ from geventcql.host import EndPoint, Host
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
+from geventcql.reconciling import keep_reconciled
 from geventcql.reconnecting import Backoff
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ class HostSupervisor:
     :param registry: whose host it is
     :param host: the host
     :param is_new: whether policies and listeners are to be told of it
-    :param predecessor: the supervisor of what was there before: the same node, which left and has come back, or another one at
-        its address
+    :param predecessors: the supervisors of what was there before: the same node, which left and has come back, and another one
+        at its address
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class HostSupervisor:
         registry: HostRegistry,
         host: Host,
         is_new: bool,
-        predecessor: HostSupervisor | None = None,
+        predecessors: list[HostSupervisor],
     ) -> None:
         self.host = host
         self.place: Place = (host.endpoint, host.datacenter, host.rack)
@@ -128,7 +129,7 @@ class HostSupervisor:
         self._cluster = cluster
         self._registry = registry
         self._is_new = is_new
-        self._predecessor = predecessor
+        self._predecessors = predecessors
         self._wake = Event()
         self._removed = False
         self._ended = False
@@ -226,20 +227,9 @@ class HostSupervisor:
     # -- the supervisor greenlet ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        if self._predecessor is not None:
-            self._predecessor.greenlet.join()  # what befell it is told before what befalls this one
-            self._predecessor = None
-        while not self._ended:
-            self._wake.clear()
-            try:
-                self._reconcile()
-            except (Exception, gevent.Timeout):  # whatever it is, the host must not be lost by it
-                log.exception("%s could not be looked after; trying again in %s s", self.host, reconnecting.PAUSE)
-                gevent.sleep(reconnecting.PAUSE)
-                continue
-            if not self._ended:
-                due = self.due()
-                self._wake.wait(None if due is None else max(0.0, due - monotonic()))
+        gevent.joinall([each.greenlet for each in self._predecessors])  # what befell them is told before what befalls this one
+        self._predecessors = []
+        keep_reconciled(self.host, self._wake, self._reconcile, lambda: self._ended)
 
     def due(self) -> float | None:
         """When there is something to do unless a report comes before, monotonic seconds; None: nothing is missing."""
@@ -257,10 +247,10 @@ class HostSupervisor:
         """A policy may not use a host as long as it is down; nobody else would find out that it is up again."""
         return not self._kept and self._has_failed and not self.host.is_up
 
-    def _reconcile(self) -> None:
+    def _reconcile(self) -> float | None:
         if self._removed:
             self._leave()
-            return
+            return None
         if self._is_new:
             self._is_new = False
             self._arrive()
@@ -272,6 +262,7 @@ class HostSupervisor:
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + IDLE
             self._close_unused()
+        return self.due()
 
     def _arrive(self) -> None:
         self._set_up()
@@ -363,7 +354,7 @@ class HostSupervisor:
 
     def _try(self) -> None:
         """Begin to open the next connection that is due, if none is being opened."""
-        if self._attempt is not None:
+        if self._attempt is not None or self._ended:  # by a policy that has shut the Cluster down
             return
         missing = [kept for kept in self._kept.values() if kept.pool.missing]
         is_due = self.backoff.is_due()

@@ -115,13 +115,15 @@ class Topology:
 
     def _forget(self, seen: set[Any]) -> None:
         registry = self._cluster._registry
+        hosts = self._cluster.metadata.all_hosts()
+        taken = {registry.endpoint(host) for host in hosts if host.host_id in seen}
         missing = set()
-        for host in self._cluster.metadata.all_hosts():
+        for host in hosts:
             if host.host_id in seen:
                 continue
             address = (host.broadcast_rpc_address or host.address, host.broadcast_rpc_port or host.endpoint.port)
             confirmed = host in self._missing and not registry.is_connected(host)
-            if confirmed or address in self._removed:
+            if confirmed or address in self._removed or registry.endpoint(host) in taken:  # connections there prove nothing
                 log.info("%s has left the cluster", host)
                 registry.remove(host)
             else:

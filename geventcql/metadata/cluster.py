@@ -90,8 +90,8 @@ class Metadata:
         self._set_hosts(hosts)
         return known is not None
 
-    def moved(self, host: Host) -> None:
-        """A host's end point has changed."""
+    def host_moved(self) -> None:
+        """The end point of some host has changed."""
         self._set_hosts(self._hosts)
 
     def _set_hosts(self, hosts: Mapping[Host, Host]) -> None:

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
@@ -15,6 +15,7 @@ from gevent import socket
 
 from geventcql.cluster import Cluster
 from geventcql.errors import ConnectionShutdown
+from geventcql.host import Host
 from geventcql.net.pool import HostPool
 from geventcql.policies import (
     AddressTranslator,
@@ -417,6 +418,131 @@ def test_a_host_that_leaves_while_a_policy_is_populated() -> None:
         session = connecting.get(timeout=5)
         assert session is not None
         settle(lambda: {host.address for host in policy._live_hosts} == set(nodes.addresses))
+
+
+class Odd(RoundRobinPolicy):
+    """Does as it is told when it hears of a host that is down."""
+
+    def __init__(self, on_down: Callable[[], Any]) -> None:
+        self._on_down = on_down
+
+    def on_down(self, host: Any) -> None:
+        super().on_down(host)
+        self._on_down()
+
+
+def leave_once() -> Callable[[], Any]:
+    """What ends the greenlet that calls it, once."""
+    left: list[bool] = []
+
+    def leave() -> None:
+        if not left:
+            left.append(True)
+            raise gevent.GreenletExit
+
+    return leave
+
+
+def test_policies_translators_and_listeners_that_end_the_greenlet_that_asks_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.02)
+    leave = [lambda: None, leave_once(), leave_once()]
+
+    class Leaves(AddressTranslator):
+        def translate(self, addr: str) -> str:
+            leave[0]()
+            return addr
+
+    class LeavesToo(Told):
+        def on_down(self, host: Any) -> None:
+            leave[2]()
+
+    options = {"load_balancing_policy": Odd(leave[1]), "address_translator": Leaves()}
+    with FakeCluster(2) as nodes, connected(nodes, **options) as (cluster, session, told):
+        first, last = LeavesToo(), Told()
+        cluster.unregister_listener(told)
+        for listener in (first, told, last):
+            cluster.register_listener(listener)
+        leave[0] = leave_once()
+        refreshing = gevent.spawn(outcome, cluster.refresh_nodes)
+        assert isinstance(refreshing.get(timeout=5), ConnectionShutdown)
+        cluster.refresh_nodes()
+        node = other_node(cluster, nodes)
+        node.stop()
+        settle(lambda: last.news == told.news == [("down", node.host)])
+        node.start()
+        settle(lambda: reachable(session) == set(nodes.addresses))
+        settle(lambda: last.news == told.news == [("down", node.host), ("up", node.host)])
+    assert caplog.text.count("could not be looked after") == 1
+    assert caplog.text.count("failed in on_down") == 2
+
+
+def test_a_policy_that_shuts_the_cluster_down() -> None:
+    class Ends(RoundRobinPolicy):
+        def on_add(self, host: Any) -> None:
+            cluster.shutdown()
+
+    with FakeCluster(1) as nodes, connected(nodes, load_balancing_policy=Ends()) as (cluster, _session, _told):
+        node = nodes.add()
+        nodes.push(topology_change("NEW_NODE", node.host, nodes.port))
+        eventually(lambda: cluster.is_shutdown)
+        gevent.sleep(0.05)
+        assert node.accepted == 0
+
+
+def test_a_host_that_leaves_while_a_policy_is_asked_how_near_it_is() -> None:
+    class Slow(RoundRobinPolicy):
+        gate = gevent.event.Event()
+
+        def distance(self, host: Any) -> int:
+            self.gate.wait(10)
+            return HostDistance.LOCAL
+
+    policy = Slow()
+    policy.gate.set()
+    with FakeCluster(2) as nodes, connected(nodes, load_balancing_policy=policy) as (cluster, _session, told):
+        policy.gate.clear()
+        connecting = gevent.spawn(cluster.connect, wait_for_all_pools=True)
+        gevent.sleep(0.02)
+        node, staying = other_node(cluster, nodes), control_node(cluster, nodes)
+        staying.system.peers = []
+        nodes.push(topology_change("REMOVED_NODE", node.host, nodes.port))
+        eventually(lambda: told.news == [("remove", node.host)])
+        policy.gate.set()
+        assert connecting.get(timeout=5)
+
+
+def test_a_node_that_comes_back_at_the_address_of_another_comes_behind_both_ends() -> None:
+    """Its own, and the other's; a policy takes its time with either."""
+    for slow_one in (0, 1):
+        gate, order = gevent.event.Event(), []
+
+        class Slow(RoundRobinPolicy):
+            def on_remove(self, host: Any) -> None:
+                if host == ids[slow_one]:  # noqa: B023
+                    gate.wait(10)  # noqa: B023
+                order.append(("remove", host.host_id))  # noqa: B023
+
+            def on_add(self, host: Any) -> None:
+                order.append(("add", host.host_id))  # noqa: B023
+
+        with FakeCluster(1) as nodes, connected(nodes, load_balancing_policy=Slow()) as (cluster, _session, _told):
+            registry = cluster._registry
+            ids = [
+                Host(f"127.0.0.{n}", SimpleConvictionPolicy, "dc1", "r", uuid.uuid4()) for n in (1, 2)
+            ]
+            for host in ids:
+                registry.add(host)
+            eventually(lambda: len(order) == 2)  # noqa: B023
+            order.clear()
+            registry.remove(ids[0])
+            registry.add(Host("127.0.0.2", SimpleConvictionPolicy, "dc1", "r", ids[0].host_id), instead_of=ids[1])
+            gevent.sleep(0.02)
+            assert ("add", ids[0].host_id) not in order
+            gate.set()
+            eventually(lambda: len(order) == 3)  # noqa: B023
+            assert order[-1] == ("add", ids[0].host_id)
 
 
 # -- schema agreement --------------------------------------------------------------------------------------------------

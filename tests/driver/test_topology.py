@@ -19,7 +19,7 @@ from geventcql.policies import (
     HostDistance,
     RoundRobinPolicy,
 )
-from tests.driver.hostlife import AT_ONCE, Told, addresses, answers, connected, other_node, reachable, settle
+from tests.driver.hostlife import AT_ONCE, Told, addresses, answers, connected, control_node, other_node, reachable, settle
 from tests.driver.support import BY_KEY, cluster_of, eventually, serve_keys
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
@@ -146,6 +146,24 @@ def test_another_node_at_the_same_address() -> None:
             [("remove", node.host), ("add", node.host)],
             [("add", node.host), ("remove", node.host)],
         )
+        answers(session, nodes)
+
+
+def test_a_node_that_moves_to_the_address_of_one_that_has_left_unheard() -> None:
+    """Connections to that address are to the one that is there now: they say nothing of the other."""
+    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
+        staying = control_node(cluster, nodes)
+        gone, moving = [node for node in nodes if node is not staying]
+        before = moving.host
+        nodes.remove(gone)  # no event tells of it
+        moving.stop()
+        moving.host = moving.system.local.address = gone.host
+        moving.start()
+        nodes.push(status_change("UP", moving.host, nodes.port))
+        settle(lambda: addresses(cluster) == reachable(session) == {staying.host, moving.host})
+        settle(lambda: len(cluster.metadata.all_hosts()) == 2)
+        settle(lambda: told.news.count(("remove", gone.host)) == told.news.count(("remove", before)) == 1)
+        assert told.news.count(("add", moving.host)) == 1
         answers(session, nodes)
 
 
