@@ -12,8 +12,9 @@ import click
 import libcst
 
 from geventcql._version import __version__
-from geventcql.cli.files import python_files
+from geventcql.cli.files import is_settings, relevant_files
 from geventcql.cli.rewriting import migrated
+from geventcql.cli.settings import mentions
 
 __all__ = ["cli"]
 
@@ -37,18 +38,18 @@ def migrate(context: click.Context, paths: tuple[Path, ...], write: bool) -> Non
     """Have applications of cassandra-driver use geventcql: imports and what hangs on them, in PATHS, which are files or
     directories.
 
-    Shows a diff, or with --write changes the files; then tells, as path:line, what there is no counterpart of. Running it
-    again changes nothing more.
+    Shows a diff, or with --write changes the files; then tells, as path:line, what there is no counterpart of, and where
+    requirements and settings name cassandra-driver. Running it again changes nothing more.
 
-    Exits with 0 if everything has a counterpart, 1 if something has none, 2 if a file cannot be read or written.
+    Exits with 0 if nothing is to be looked at, 1 if something is, 2 if a file cannot be read or written.
     """
     changed = problems = unreadable = 0
-    for path in python_files(paths):
+    for path in relevant_files(paths):
         try:
             before = path.read_bytes()
-            if b"cassandra" not in before:
+            if b"cassandra" not in before.lower():
                 continue
-            after, found = migrated(before)
+            after, found = (before, list(mentions(before.decode()))) if is_settings(path) else migrated(before)
             if write and after != before:
                 _replace(path, after)
         except UNREADABLE as error:

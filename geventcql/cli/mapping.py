@@ -12,7 +12,7 @@ from typing import Any
 
 from geventcql.unsupported import Unsupported
 
-__all__ = ["MODULES", "REASONS", "Found", "find", "module_of"]
+__all__ = ["DEPENDS", "MODULES", "REASONS", "Found", "find", "module_of"]
 
 MODULES = frozenset(
     [
@@ -56,6 +56,11 @@ REASONS = (
     ("*", "not in geventcql; see 'Names that are missing' in its docs/migration.md"),
 )
 """Patterns of what is not there, or is refused when it is used, without `cassandra.`; the first that fits says why."""
+
+DEPENDS = (
+    "names the package cassandra-driver: left as it is, since some imports may stay; geventcql has versions of its own"
+)
+"""What is told of requirements, and of code that asks for a version."""
 
 _ABSENT = ("cqlengine", "datastax", "graph")
 """Modules that are there to be refused with a reason."""

@@ -1,7 +1,8 @@
 """Rewrites a Python file of an application of cassandra-driver's (layer: facade). Comments and formatting stay.
 
-Changed are imports, uses of the names that they bind, and strings where they are known to name modules: in calls such as
-`mock.patch` and `logging.getLogger`, and below `loggers` in a logging configuration. What has no counterpart stays as it is.
+Changed are imports, uses of the names that they bind, and strings where they are known to name modules or loggers: in calls of
+`unittest.mock.patch`, `logging.getLogger` and a few others, whatever they are imported as, and below `loggers` in a logging
+configuration. What has no counterpart, and what only may be meant, stays as it is and is told.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from libcst.metadata import (
     ScopeProvider,
 )
 
-from geventcql.cli.mapping import MODULES, Found, find, module_of
+from geventcql.cli.importlists import statement_for
+from geventcql.cli.mapping import DEPENDS, MODULES, Found, find, module_of
 
 __all__ = ["migrated"]
 
@@ -30,11 +32,20 @@ _ASSIGNS_CASSANDRA = m.SimpleStatementLine(
 )
 _GEVENTCQL: Any = m.MatchIfTrue(lambda name: name is not None and (_dotted(name) or "").split(".")[0] == "geventcql")
 _OURS = re.compile(r"cassandra(?:\.\w+)*")
+_REQUIREMENT = re.compile(r"\s*cassandra[-_.]driver\s*(\[[\w\s,-]*\]\s*)?([<>=!~;@].*)?", re.IGNORECASE)
 _TAKE_PATHS = {
-    "__import__", "delattr", "find_spec", "getLogger", "import_module", "importorskip", "multiple", "patch", "resolve_name",
-    "setattr",
+    "builtins.__import__", "importlib.import_module", "importlib.util.find_spec", "mock.patch", "mock.patch.dict",
+    "mock.patch.multiple", "pkgutil.resolve_name", "pytest.importorskip", "unittest.mock.patch", "unittest.mock.patch.dict",
+    "unittest.mock.patch.multiple",
 }  # fmt: skip
-"""Functions whose first argument may name a module, or something in one."""
+"""Functions whose first argument names a module, or something in one."""
+_FIXTURES_TAKE_PATHS = re.compile(
+    r"monkeypatch\.(setattr|delattr)|((class|module|package|session)_)?mocker\.patch(\.dict|\.multiple)?"
+)
+"""As they are called by convention: tests get them as arguments."""
+_TAKE_LOGGERS = {"logging.getLogger"}
+_MAY_TAKE_LOGGERS = {"getLogger", "get_logger"}
+"""Methods of what else there is for logging."""
 
 
 def migrated(source: bytes) -> tuple[bytes, list[tuple[int, str]]]:
@@ -105,6 +116,8 @@ class _Rewriter(cst.CSTTransformer):
         self._replacements: dict[cst.CSTNode, cst.BaseExpression] = {}
         self._strings: dict[cst.CSTNode, bool] = {}
         """Strings that name something, and whether that is a logger."""
+        self._doubtful: set[cst.CSTNode] = set()
+        """Strings that may name a logger."""
         self._inner: set[cst.CSTNode] = set()
         """Beginnings of attribute chains that have been looked at as a whole."""
         self._more: dict[cst.CSTNode, list[cst.ImportFrom]] = {}
@@ -191,15 +204,12 @@ class _Rewriter(cst.CSTTransformer):
                 self._report(alias, f"{module}.{name}", found.reason)
             groups.setdefault(found.module or module, []).append(alias)
         first, *others = groups.items()
-        self._more[original_node] = [
-            cst.ImportFrom(module=_expression(where), names=_listed(aliases)) for where, aliases in others
+        if not others:
+            return updated_node.with_changes(module=_expression(first[0]))
+        made, *self._more[original_node] = [
+            statement_for(where, aliases, original_node) for where, aliases in groups.items()
         ]
-        names = list(first[1])
-        if others and original_node.lpar is None:
-            names = _listed(names)
-        elif others:
-            names[-1] = names[-1].with_changes(comma=original_node.names[-1].comma)
-        return updated_node.with_changes(module=_expression(first[0]), names=names)
+        return made
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
@@ -296,21 +306,45 @@ class _Rewriter(cst.CSTTransformer):
     # -- strings ------------------------------------------------------------------------------------------------------
 
     def visit_Call(self, node: cst.Call) -> None:
-        name = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
-        if isinstance(name, cst.Name) and name.value in _TAKE_PATHS and node.args:
-            self._strings[node.args[0].value] = name.value == "getLogger"
+        names = {each.name for each in self.get_metadata(QualifiedNameProvider, node.func, set())}
+        written = _dotted(node.func) or ""
+        if names & {"builtins.dict"}:
+            for arg in node.args:
+                if arg.keyword is not None and arg.keyword.value == "loggers":
+                    self._note_loggers(arg.value)
+        elif not node.args:
+            return
+        elif names & _TAKE_LOGGERS:
+            self._strings[node.args[0].value] = True
+        elif names & _TAKE_PATHS or (_FIXTURES_TAKE_PATHS.fullmatch(written) and not self._is_imported(node.func)):
+            self._strings[node.args[0].value] = False
+        elif written.split(".")[-1] in _MAY_TAKE_LOGGERS:
+            self._doubtful.add(node.args[0].value)
+
+    def _is_imported(self, node: cst.BaseExpression) -> bool:
+        names = self.get_metadata(QualifiedNameProvider, node, set())
+        return any(name.source is QualifiedNameSource.IMPORT for name in names)
+
+    def _note_loggers(self, node: cst.BaseExpression) -> None:
+        """A dict whose keys are names of loggers."""
+        if isinstance(node, cst.Dict):
+            self._strings.update({element.key: True for element in node.elements if isinstance(element, cst.DictElement)})
 
     def visit_DictElement(self, node: cst.DictElement) -> None:
         key = node.key.evaluated_value if isinstance(node.key, cst.SimpleString) else None
-        if key == "loggers" and isinstance(node.value, cst.Dict):
-            self._strings.update({e.key: True for e in node.value.elements if isinstance(e, cst.DictElement)})
+        if key == "loggers":
+            self._note_loggers(node.value)
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
         path = original_node.evaluated_value
+        if isinstance(path, str) and _REQUIREMENT.fullmatch(path):
+            self._report(original_node, repr(path), DEPENDS)
         if not isinstance(path, str) or not _OURS.fullmatch(path):
             return updated_node
         if original_node not in self._strings:
-            if "." in path and _split(path)[0] != "cassandra":
+            if original_node in self._doubtful:
+                self._report(original_node, repr(path), "a string that may name a logger of cassandra-driver, left as it is")
+            elif "." in path and _split(path)[0] != "cassandra":
                 self._report(original_node, repr(path), "a string that may name a part of cassandra-driver, left as it is")
             return updated_node
         if self._strings[original_node]:
@@ -324,9 +358,3 @@ class _Rewriter(cst.CSTTransformer):
 
 def _with_text(node: cst.SimpleString, old: str, new: str) -> cst.SimpleString:
     return node.with_changes(value=node.value.replace(old, new, 1))
-
-
-def _listed(aliases: Sequence[cst.ImportAlias]) -> list[cst.ImportAlias]:
-    """Names of an import without parentheses: one line, no comma behind the last."""
-    commas = [*(cst.Comma(whitespace_after=cst.SimpleWhitespace(" ")) for _ in aliases[1:]), cst.MaybeSentinel.DEFAULT]
-    return [alias.with_changes(comma=comma) for alias, comma in zip(aliases, commas, strict=True)]

@@ -67,13 +67,75 @@ CASES = [
         "try:\n    import geventcql as cassandra\nexcept ImportError:\n    cassandra = None\nprint(cassandra)\n",
     ),
     # strings
-    ("@mock.patch('cassandra.cluster.Session')\ndef f(): ...\n", "@mock.patch('geventcql.cluster.Session')\ndef f(): ...\n"),
-    ('patch("cassandra.cluster.SimpleStatement")\n', 'patch("geventcql.query.SimpleStatement")\n'),
-    ('mp.setattr("cassandra.cluster.Cluster.connect", f)\n', 'mp.setattr("geventcql.cluster.Cluster.connect", f)\n'),
-    ('logging.getLogger("cassandra")\n', 'logging.getLogger("geventcql")\n'),
-    ('logging.getLogger("cassandra.pool.Host")\n', 'logging.getLogger("geventcql.pool.Host")\n'),
-    ('importlib.import_module(r"cassandra.query")\n', 'importlib.import_module(r"geventcql.query")\n'),
+    *(
+        (f"{imported}\n{before}\n", f"{imported}\n{after}\n")
+        for imported, before, after in [
+            (
+                "from unittest import mock",
+                "@mock.patch('cassandra.cluster.Session')\ndef f(): ...",
+                "@mock.patch('geventcql.cluster.Session')\ndef f(): ...",
+            ),
+            (
+                "from unittest.mock import patch",
+                'patch("cassandra.cluster.SimpleStatement")',
+                'patch("geventcql.query.SimpleStatement")',
+            ),
+            (
+                "import unittest.mock as m",
+                'm.patch.multiple("cassandra.cluster", Session=None)',
+                'm.patch.multiple("geventcql.cluster", Session=None)',
+            ),
+            (
+                "import pytest",
+                'def test(monkeypatch):\n    monkeypatch.setattr("cassandra.cluster.Cluster.connect", f)',
+                'def test(monkeypatch):\n    monkeypatch.setattr("geventcql.cluster.Cluster.connect", f)',
+            ),
+            (
+                "import pytest",
+                'def test(mocker):\n    mocker.patch("cassandra.cluster.Cluster")',
+                'def test(mocker):\n    mocker.patch("geventcql.cluster.Cluster")',
+            ),
+            ("import logging", 'logging.getLogger("cassandra")', 'logging.getLogger("geventcql")'),
+            ("import logging as log", 'log.getLogger("cassandra.pool.Host")', 'log.getLogger("geventcql.pool.Host")'),
+            ("from logging import getLogger as get", "get('cassandra').setLevel(10)", "get('geventcql').setLevel(10)"),
+            ("import importlib", 'importlib.import_module(r"cassandra.query")', 'importlib.import_module(r"geventcql.query")'),
+            ("import os", '__import__("cassandra")', '__import__("geventcql")'),
+        ]
+    ),
     ('LOG = {"loggers": {"cassandra": {"level": "INFO"}}}\n', 'LOG = {"loggers": {"geventcql": {"level": "INFO"}}}\n'),
+    ('LOG = dict(loggers={"cassandra.cluster": {}})\n', 'LOG = dict(loggers={"geventcql.cluster": {}})\n'),
+    # comments of imports that fall into several
+    (
+        "if x:\n"
+        "    from cassandra.cluster import (  # of the driver\n"
+        "        # where all begins\n"
+        "        Cluster,  # the one\n"
+        "        # texts\n"
+        "\n"
+        "        # more texts\n"
+        "        SimpleStatement as S,  # the other\n"
+        "        PreparedStatement, ConsistencyLevel,\n"
+        "        # the last\n"
+        "        Session  # and so on\n"
+        "        # the end\n"
+        "    )  # behind\n",
+        "if x:\n"
+        "    from geventcql.cluster import (\n"
+        "        # of the driver\n"
+        "        # where all begins\n"
+        "        Cluster,  # the one\n"
+        "        # the last\n"
+        "        # the end\n"
+        "        Session,  # and so on\n"
+        "    )  # behind\n"
+        "    from geventcql.query import (\n"
+        "        # texts\n"
+        "        # more texts\n"
+        "        SimpleStatement as S,  # the other\n"
+        "        PreparedStatement,\n"
+        "    )\n"
+        "    from geventcql import ConsistencyLevel\n",
+    ),
 ]
 
 
@@ -85,7 +147,8 @@ def test_rewritten(before: str, after: str) -> None:
 
 
 UNTOUCHED = [
-    'host = "cassandra"\n',
+    'host = "cassandra"\nrequests.patch("cassandra", json={})\nsetattr(x, "cassandra", 1)\nboard.patch("cassandra")\n',
+    '"""cassandra-driver is what it was written for."""\nname = "my-cassandra-driver"\n',
     'x = {"cassandra": 1}\ny = b"cassandra.cluster"\nz = f"cassandra.cluster {x}"\n',
     "from .cassandra import Cluster\nfrom cassandra_models import X\nimport cassandra_x\n",
     "cassandra = make()\ncassandra.cluster.start()\n",
@@ -188,7 +251,33 @@ PROBLEMS = [
     ),
     ("import cassandra.cluster\ncassandra = 1\n", None, "1: cassandra.cluster: the name cassandra is bound"),
     ('x = "cassandra.cluster.Session"\n', None, "1: 'cassandra.cluster.Session': a string that may name"),
-    ('patch("cassandra.cqlengine.connection.setup")\n', None, "1: cassandra.cqlengine.connection.setup: the object mapper"),
+    (
+        'from unittest.mock import patch\npatch("cassandra.cqlengine.connection.setup")\n',
+        None,
+        "2: cassandra.cqlengine.connection.setup: the object mapper",
+    ),
+    ('client.patch("cassandra.cluster")\n', None, "1: 'cassandra.cluster': a string that may name"),
+    (
+        'import api\ndef f():\n    api.setattr("cassandra.cluster", 1)\n',
+        None,
+        "3: 'cassandra.cluster': a string that may name",
+    ),
+    (
+        'from mocking import mocker\nmocker.patch("cassandra.cluster.Cluster")\n',
+        None,
+        "2: 'cassandra.cluster.Cluster': a string that may name",
+    ),
+    ('structlog.get_logger("cassandra")\n', None, "1: 'cassandra': a string that may name a logger"),
+    (
+        'from importlib.metadata import version\nversion("cassandra-driver")\n',
+        None,
+        "2: 'cassandra-driver': names the package cassandra-driver",
+    ),
+    (
+        'setup(install_requires=["cassandra-driver[lz4] >= 3.25; python_version > \'3\'"])\n',
+        None,
+        "1: \"cassandra-driver[lz4] >= 3.25",
+    ),
     ("from cassandra.policies import *\n", "from geventcql.policies import *\n", "1: cassandra.policies.*: what it imports"),
     ("from cassandra.cqlengine import *\n", None, "1: cassandra.cqlengine: the object mapper"),
 ]
@@ -280,6 +369,32 @@ def test_writes_once(application: Path) -> None:
     changed = {path for path, text in before.items() if path.read_bytes() != text}
     assert changed == {application / "app.py"}
     assert run("--write", application)[1] == ""
+
+
+def test_requirements_and_settings_are_told_and_left(tmp_path: Path) -> None:
+    told = {
+        "requirements-dev.txt": "pytest\nCassandra_Driver==3.29.1  # pinned\n",
+        "requirements/base.in": "cassandra-driver\n",
+        "setup.cfg": "[options]\ninstall_requires =\n    cassandra-driver>=3\n",
+        "pyproject.toml": '[project]\ndependencies = [\n  "cassandra-driver[lz4]>=3",\n]\n',
+        "logging.conf": "[logger_db]\nlevel=INFO\nqualname = cassandra\n",
+        "app.yaml": "hosts:\n  - cassandra\nconnection_class: cassandra.io.geventreactor.GeventConnection\n",
+    }
+    silent = {
+        "notes.txt": "cassandra-driver\n",
+        "compose.yml": "image: cassandra:5\nname: my-cassandra-driver\ncassandra.cluster.local: 1\nx: cassandra-driver-x\n",
+        "other.ini": "host = cassandra\nqualname = cassandra-x\nkey = cassandra_cluster\n",
+    }
+    for name, text in (told | silent).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    result = CliRunner().invoke(cli, ["migrate", "--write", str(tmp_path)])
+    assert result.exit_code == 1
+    lines = sorted(line.split(": ")[0].removeprefix(f"{tmp_path}/") for line in result.output.splitlines()[:-1])
+    assert lines == [
+        "app.yaml:3", "logging.conf:3", "pyproject.toml:3", "requirements-dev.txt:2", "requirements/base.in:1", "setup.cfg:3",
+    ]  # fmt: skip
+    assert all((tmp_path / name).read_text() == text for name, text in (told | silent).items())
 
 
 def test_files_that_cannot_be_read(application: Path) -> None:
