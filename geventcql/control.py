@@ -34,7 +34,6 @@ from geventcql.errors import (
 )
 from geventcql.events import Events
 from geventcql.host import DefaultEndPoint, EndPoint, Host
-from geventcql.metadata.keyspaces import KEYSPACES
 from geventcql.net.connection import Connection
 from geventcql.net.opening import open_negotiated
 from geventcql.net.scheduler import Turn
@@ -453,10 +452,7 @@ class ControlConnection:
         return endpoint
 
     def _read_keyspaces(self, connection: Connection) -> None:
-        metadata = self.cluster.metadata
-        asked = metadata.keyspaces.ask()  # two readings may overtake each other
-        rows = self.query_on(connection, KEYSPACES)
-        metadata.set_keyspaces(metadata.keyspaces.made_of(rows, Turn().give_way), asked)
+        self.cluster.metadata.keyspaces.read(lambda query: self.query_on(connection, query), Turn().give_way)
 
     # -- schema changes -----------------------------------------------------------------------------------------------
 

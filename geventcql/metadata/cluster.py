@@ -107,17 +107,17 @@ class Metadata:
         """
         return self._keyspaces
 
-    def set_keyspaces(self, keyspaces: Iterable[KeyspaceMetadata], asked: tuple[int, int] | None = None) -> None:
+    def set_keyspaces(self, keyspaces: Iterable[KeyspaceMetadata]) -> None:
         """Replaces all keyspaces of data, and with them the strategies of the token map; what has been read of their
         contents is kept.
         """
-        self._keyspaces.replace(keyspaces, asked)
+        self._keyspaces.replace(keyspaces)
 
     def schema_changed(self, change: SchemaChange) -> None:
         """What a change of the schema is about is read anew when it is next looked at; does not switch.
 
-        A dropped keyspace is gone at once. The replication of one that was made or altered comes with the next
-        `set_keyspaces`, or when somebody looks at it.
+        A dropped keyspace is gone at once. The replication of one that was made or altered comes with the next reading, or
+        when somebody looks at it.
         """
         self._keyspaces.changed(change)
 

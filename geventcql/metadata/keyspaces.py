@@ -16,7 +16,7 @@ from geventcql.metadata.cqltext import type_names
 from geventcql.metadata.functions import Aggregate, Function, UserType
 from geventcql.metadata.lazy import NOT_CONNECTED, Part, SchemaSource, Snapshot, Tables, ViewsOfTable, read_nothing
 from geventcql.metadata.names import protect_name
-from geventcql.metadata.reading import Ask
+from geventcql.metadata.reading import Ask, Row
 from geventcql.metadata.replication import ReplicationStrategy
 from geventcql.metadata.tables import IndexMetadata, MaterializedViewMetadata, TableMetadata
 from geventcql.protocol.constants import SchemaChangeType, SchemaTargetType
@@ -258,8 +258,8 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         """Names of those that have changed since they were read, or have come since."""
         self._virtual: Mapping[str, KeyspaceMetadata] | None = None
         self._version = 0
-        self._asked = self._taken = 0
-        """How many readings were asked for, and the number of the last one that was taken."""
+        self._begun = self._taken = 0
+        """How many readings were begun, and the number of the last one that was taken."""
 
     @classmethod
     def of(cls, found: Mapping[str, KeyspaceMetadata], on_replication: Callable[[], object]) -> Keyspaces:
@@ -269,16 +269,6 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         keyspaces.known = {name: keyspace for name, keyspace in found.items() if name not in virtual}
         keyspaces._virtual = {name: found[name] for name in virtual}
         return keyspaces
-
-    def ask(self) -> tuple[int, int]:
-        """A reading is asked for: its number and version, to be given to :meth:`replace` with what comes."""
-        self._asked += 1
-        return self._asked, self._version
-
-    def is_current(self, asked: tuple[int, int]) -> bool:
-        """Whether nothing was told, and no later reading has come, since one was asked for."""
-        number, version = asked
-        return number >= self._taken and (version == self._version or not self._is_read)
 
     def made_of(self, rows: Iterable[Mapping[str, Any]], give_way: Callable[[], object]) -> list[KeyspaceMetadata]:
         """The keyspaces of rows of system_schema.keyspaces; those of which nothing has changed are the objects that there are.
@@ -292,15 +282,8 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
             give_way()
         return made
 
-    def replace(self, keyspaces: Iterable[KeyspaceMetadata], asked: tuple[int, int] | None = None) -> None:
-        """These are all keyspaces of data; does not wait. What was read of their contents is kept.
-
-        :param asked: what :meth:`ask` gave before they were read; what is not current any more is dropped
-        """
-        asked = asked or self.ask()
-        if not self.is_current(asked):
-            return
-        self._taken = asked[0]
+    def replace(self, keyspaces: Iterable[KeyspaceMetadata]) -> None:
+        """These are all keyspaces of data; does not wait. What was read of their contents is kept."""
         known = {keyspace.name: keyspace for keyspace in keyspaces}
         for name, keyspace in known.items():
             before = self.known.get(name)
@@ -318,19 +301,31 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
 
     def refresh(self) -> None:
         """Read the names and the replication of all; waits."""
-        version = self._version
-        self._source.load((id(self), version), lambda ask: self._read(ask, version))
+        self._source.load((id(self), self._version), lambda ask: self.read(lambda query: ask(query)[0], ask.give_way))
 
-    def _read(self, ask: Ask, version: int) -> None:
-        asked, _ = self.ask()
-        (rows,) = ask(KEYSPACES)
-        keyspaces = self.made_of(rows, ask.give_way)
-        if asked < self._taken:
-            return  # a later reading has come
-        stale, before = self._stale, self.known
-        self.replace(keyspaces, (asked, self._version))
-        if version != self._version:  # the rows may be older than what was told meanwhile
-            self._stale = stale | (self.known.keys() - before.keys())
+    def read(self, rows_of: Callable[[str], list[Row]], give_way: Callable[[], object]) -> None:
+        """Read the names and the replication of all; in a driver greenlet, which waits.
+
+        Two readings may overtake each other: the one that was begun last counts. Of what is told meanwhile the rows may be
+        from before; it is read again when it is next looked at.
+
+        :param rows_of: what the server answers to a query
+        :param give_way: called after each keyspace
+        """
+        self._begun += 1
+        number, version = self._begun, self._version
+        keyspaces = self.made_of(rows_of(KEYSPACES), give_way)
+        if number < self._taken:
+            return
+        self._taken = number
+        stale: frozenset[str] = frozenset()
+        if version != self._version:
+            unknown = {keyspace.name for keyspace in keyspaces} - set(self.known)
+            stale = self._stale | unknown
+            if self._is_read:  # they may have been dropped
+                keyspaces = [keyspace for keyspace in keyspaces if keyspace.name not in unknown]
+        self.replace(keyspaces)
+        self._stale = stale
 
     def forget(self) -> None:
         """Anything may have changed, but for names and replication, which whoever calls this reads himself."""

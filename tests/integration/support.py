@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from geventcql import ConsistencyLevel
 from geventcql.cluster import Cluster
 from geventcql.testing import CassandraCluster
 
@@ -16,3 +18,20 @@ def connect(server: Any, version: int = 5, **options: Any) -> Cluster:
     if isinstance(server, CassandraCluster):
         options = {**server.driver_options(), **options}
     return Cluster(server.contact_points, port=server.port, protocol_version=version, **options)
+
+
+def make_tables(server: Any, replications: dict[str, str], kind: str, values: Iterable[Any]) -> None:
+    """A table `t` in each of some new keyspaces: values `v`, whose CQL type is `kind`, by their number `k`, on all replicas.
+
+    :param replications: by the name of the keyspace
+    """
+    rows = list(enumerate(values))
+    with connect(server) as cluster:
+        session = cluster.connect()
+        for name, replication in replications.items():
+            session.execute(f"CREATE KEYSPACE {name} WITH replication = {{{replication}}}", timeout=DDL_TIMEOUT)
+            session.execute(f"CREATE TABLE {name}.t (k int PRIMARY KEY, v {kind})", timeout=DDL_TIMEOUT)
+            insert = session.prepare(f"INSERT INTO {name}.t (k, v) VALUES (?, ?)")
+            insert.consistency_level = ConsistencyLevel.ALL
+            for _ in session.imap_unordered(insert, rows):
+                pass

@@ -26,7 +26,7 @@ from geventcql.session import Session
 from geventcql.testing import CassandraCluster
 from tests.driver.support import eventually
 from tests.integration.faults import wait_until
-from tests.integration.support import DDL_TIMEOUT, connect
+from tests.integration.support import connect, make_tables
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,16 +38,8 @@ WHO = "SELECT rpc_address FROM system.local"  # what a coordinator tells of itse
 @pytest.fixture(scope="module")
 def servers() -> Iterator[CassandraCluster]:
     with CassandraCluster({"dc1": 2, "dc2": 2}, racks=2, heap="400m") as servers:
-        with connect(servers) as cluster:
-            session = cluster.connect()
-            for factor in (1, 2):
-                replication = f"{{'class': 'NetworkTopologyStrategy', 'dc1': {factor}, 'dc2': {factor}}}"
-                session.execute(f"CREATE KEYSPACE rf{factor} WITH replication = {replication}", timeout=DDL_TIMEOUT)
-                session.execute(f"CREATE TABLE rf{factor}.t (k int PRIMARY KEY, v int)", timeout=DDL_TIMEOUT)
-                insert = session.prepare(f"INSERT INTO rf{factor}.t (k, v) VALUES (?, ?)")
-                insert.consistency_level = ConsistencyLevel.ALL
-                for _ in session.imap_unordered(insert, ((k, k) for k in range(KEYS))):
-                    pass
+        replications = {f"rf{n}": f"'class': 'NetworkTopologyStrategy', 'dc1': {n}, 'dc2': {n}" for n in (1, 2)}
+        make_tables(servers, replications, "int", range(KEYS))
         yield servers
 
 

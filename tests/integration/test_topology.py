@@ -20,7 +20,7 @@ from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from geventcql.testing import CassandraCluster, CassandraNode
 from tests.integration.peer import Peer, PeerError
-from tests.integration.support import DDL_TIMEOUT, connect
+from tests.integration.support import connect, make_tables
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -31,16 +31,8 @@ KEYS = 300
 def servers() -> Iterator[CassandraCluster]:
     yaml = {"read_request_timeout": "1500ms", "write_request_timeout": "1500ms"}
     with CassandraCluster(3, heap="400m", yaml=yaml) as servers:
-        with connect(servers) as cluster:
-            session = cluster.connect()
-            for factor in (1, 3):
-                replication = f"{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}"
-                session.execute(f"CREATE KEYSPACE rf{factor} WITH replication = {replication}", timeout=DDL_TIMEOUT)
-                session.execute(f"CREATE TABLE rf{factor}.t (k int PRIMARY KEY, v text)", timeout=DDL_TIMEOUT)
-                insert = session.prepare(f"INSERT INTO rf{factor}.t (k, v) VALUES (?, ?)")
-                insert.consistency_level = ConsistencyLevel.ALL
-                for _ in session.imap_unordered(insert, ((k, f"v{k}") for k in range(KEYS))):
-                    pass
+        replications = {f"rf{n}": f"'class': 'SimpleStrategy', 'replication_factor': {n}" for n in (1, 3)}
+        make_tables(servers, replications, "text", (f"v{k}" for k in range(KEYS)))
         yield servers
 
 

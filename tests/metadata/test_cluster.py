@@ -108,18 +108,54 @@ def test_keyspaces_from_rows() -> None:
     assert "My" in repr(ours)
 
 
+def rows(*names: str) -> list[dict[str, object]]:
+    replication = {"class": "org.apache.cassandra.locator.SimpleStrategy", "replication_factor": "1"}
+    return [{"keyspace_name": name, "durable_writes": True, "replication": replication} for name in names]
+
+
 def test_a_reading_that_a_later_one_has_overtaken_is_dropped() -> None:
+    keyspaces = Metadata().keyspaces
+
+    def overtaken(query: str) -> list[dict[str, object]]:
+        keyspaces.read(lambda query: rows("one", "other"), lambda: None)
+        return rows("one")
+
+    keyspaces.read(overtaken, lambda: None)
+    assert set(keyspaces.known) == {"one", "other"} and not keyspaces._stale
+
+
+@pytest.mark.parametrize(
+    ("change", "shown", "known", "stale"),
+    [
+        ("DROPPED", ("one", "other"), {"one"}, {"other"}),  # it is gone, whatever the reading shows
+        ("CREATED", ("one",), {"one"}, {"other"}),  # the next look finds it
+        ("CREATED", ("one", "other"), {"one"}, {"other"}),
+        ("UPDATED", ("one", "other"), {"one", "other"}, {"other"}),
+    ],
+)
+def test_what_is_told_of_a_keyspace_while_all_are_read(
+    change: str, shown: tuple[str, ...], known: set[str], stale: set[str]
+) -> None:
     metadata = Metadata()
-    strategy = "SimpleStrategy", {"replication_factor": "1"}
-    one, other = (KeyspaceMetadata(name, True, *strategy) for name in ("one", "other"))
-    first, second = metadata.keyspaces.ask(), metadata.keyspaces.ask()
-    metadata.set_keyspaces([one, other], second)
-    metadata.set_keyspaces([one], first)
-    assert set(metadata.keyspaces.known) == {"one", "other"}
-    before = metadata.keyspaces.ask()
-    metadata.schema_changed(SchemaChange("DROPPED", "KEYSPACE", "other"))
-    metadata.set_keyspaces([one, other], before)
-    assert set(metadata.keyspaces.known) == {"one"}
+    metadata.keyspaces.read(lambda query: rows("one") if change == "CREATED" else rows("one", "other"), lambda: None)
+
+    def changes(query: str) -> list[dict[str, object]]:
+        metadata.schema_changed(SchemaChange(change, "KEYSPACE", "other"))
+        return rows(*shown)
+
+    metadata.keyspaces.read(changes, lambda: None)
+    assert set(metadata.keyspaces.known) == known and metadata.keyspaces._stale == stale
+
+
+def test_what_is_told_while_keyspaces_are_read_for_the_first_time() -> None:
+    metadata = Metadata()
+
+    def changes(query: str) -> list[dict[str, object]]:
+        metadata.schema_changed(SchemaChange("UPDATED", "KEYSPACE", "one"))
+        return rows("one")
+
+    metadata.keyspaces.read(changes, lambda: None)
+    assert set(metadata.keyspaces.known) == {"one"} == metadata.keyspaces._stale
 
 
 def test_a_token_map_that_a_later_one_has_overtaken_is_dropped() -> None:
