@@ -210,7 +210,8 @@ class ControlConnection:
     def look_for_connection(self) -> None:
         """A host is up again: where there is no connection, try at once."""
         if self.connection is None:
-            self.hurry()
+            self._backoff.begin_anew()
+            self._wake.set()
 
     def reconsider(self) -> None:
         """Something has happened that the control greenlet is to look at; from anywhere."""

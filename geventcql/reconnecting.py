@@ -96,7 +96,7 @@ class Backoff:
             self._is_fresh = False
         else:
             self._early_losses = 0
-            self._begin_anew()
+            self.begin_anew()
 
     def failed(self) -> None:
         """No connection could be opened."""
@@ -109,10 +109,11 @@ class Backoff:
 
     def hurry(self) -> None:
         """There is word that the host is up, or may let us in: try at once, and with the shortest pauses from then on."""
-        self._begin_anew()
+        self.begin_anew()
         self._has_word = True
 
-    def _begin_anew(self) -> None:
+    def begin_anew(self) -> None:
+        """Try at once, with the shortest pauses from then on; an attempt that is under way counts all the same."""
         self.due = 0.0
         self._pauses = None
 
