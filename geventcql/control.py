@@ -42,7 +42,7 @@ from geventcql.options import connection_settings, contact_endpoints
 from geventcql.protocol import requests, responses
 from geventcql.protocol.constants import ConsistencyLevel, Opcode
 from geventcql.protocol.responses import SchemaChange
-from geventcql.reconciling import keep_reconciled
+from geventcql.reconciling import Reconciler
 from geventcql.reconnecting import Backoff
 from geventcql.topology import Node, Topology
 
@@ -83,7 +83,7 @@ class ControlConnection:
         self._timeout = timeout
         self._connection: Connection | None = None
         self._host: Host | None = None
-        self.greenlet: Any = None
+        self._reconciler: Reconciler | None = None
         self._wake = Event()
         self._backoff = Backoff(cluster)
         self._asked_for = AsyncResult()
@@ -111,7 +111,13 @@ class ControlConnection:
 
     def start(self) -> None:
         """Begin to keep it open."""
-        self.greenlet = gevent.spawn(self._run)
+        self._reconciler = Reconciler(
+            "the control connection", self._wake, lambda: self._look_after(), lambda: self._is_shutdown
+        )
+
+    def is_own_greenlet(self) -> bool:
+        """Whether the calling greenlet is the one that keeps the connection open."""
+        return self._reconciler is not None and gevent.getcurrent() is self._reconciler.greenlet
 
     def connect(self, wait: float | None = None) -> Connection:
         """The open connection; waits for it if there is none.
@@ -126,7 +132,7 @@ class ControlConnection:
             return connection
         if self._is_shutdown:
             raise ConnectionShutdown("the Cluster has been shut down", None)
-        if gevent.getcurrent() is self.greenlet:  # it would wait for itself
+        if self.is_own_greenlet():  # it would wait for itself
             raise ConnectionShutdown("the control connection was lost", None)
         self._waited_for = True
         self._wake.set()
@@ -142,9 +148,6 @@ class ControlConnection:
         )
 
     # -- the control greenlet -----------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        keep_reconciled("the control connection", self._wake, lambda: self._look_after(), lambda: self._is_shutdown)
 
     def _look_after(self) -> float | None:
         """Do what is due; when there is something to do unless a report comes before, monotonic seconds."""
@@ -483,5 +486,5 @@ class ControlConnection:
         closed = ConnectionShutdown("the Cluster was shut down", None)
         for waited_for in (self._asked_for, self._refreshed):
             waited_for.set_exception(closed)
-        if self.greenlet is not None and self.greenlet is not gevent.getcurrent():
-            self.greenlet.kill(block=False)
+        if self._reconciler is not None:
+            self._reconciler.kill()

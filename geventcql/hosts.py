@@ -74,7 +74,7 @@ class HostRegistry:
         predecessors = [s for s in self._living if s.host in (host, instead_of)]
         supervisor = self._supervisors[host] = HostSupervisor(self._cluster, self, host, is_new, predecessors)
         self._living.add(supervisor)
-        supervisor.greenlet.rawlink(lambda _: self._living.discard(supervisor))
+        supervisor.ended.rawlink(lambda _: self._living.discard(supervisor))
         self.changed()
 
     def remove(self, host: Host) -> None:

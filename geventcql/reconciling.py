@@ -1,4 +1,4 @@
-"""The loop of greenlets that keep something as it should be (layer: driver): supervisors, and the control connection's.
+"""Greenlets that keep something as it should be (layer: driver): supervisors, and the control connection's.
 
 They are level-triggered: whatever woke one, it looks at everything, mends what is not as it should be, and waits for the next
 report or for what is due next.
@@ -9,34 +9,75 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import gevent
 from gevent.event import Event
 
 from geventcql import reconnecting
+from geventcql.net.scheduler import Scheduler, Timer
 
-__all__ = ["keep_reconciled"]
+__all__ = ["Reconciler"]
 
 log = logging.getLogger(__name__)
 
 
-def keep_reconciled(
-    what: object, wake: Event, reconcile: Callable[[], float | None], has_ended: Callable[[], bool]
-) -> None:
-    """Look after something until it has ended, in the calling greenlet. Whatever goes wrong, it must not be lost by it:
-    applications' policies may raise anything, and end the greenlet that asks them.
+class Reconciler:
+    """Looks after something until it has ended, in a greenlet of its own. Whatever goes wrong, it must not be lost by it:
+    applications' policies may raise anything, and who ends all greenlets there are ends this one, which another one follows.
 
     :param what: for the log
     :param wake: set when there is something to look at
     :param reconcile: looks; when there is something to do unless ``wake`` is set before, monotonic seconds, None: nothing
     """
-    while not has_ended():
-        wake.clear()
-        try:
-            due = reconcile()
-            if not has_ended():
-                wake.wait(None if due is None else max(0.0, due - monotonic()))
-        except (Exception, gevent.Timeout, gevent.GreenletExit):
-            if not has_ended():
-                log.exception("%s could not be looked after; trying again in %s s", what, reconnecting.PAUSE)
+
+    def __init__(
+        self, what: object, wake: Event, reconcile: Callable[[], float | None], has_ended: Callable[[], bool]
+    ) -> None:
+        self._what = what
+        self._wake = wake
+        self._reconcile = reconcile
+        self._has_ended = has_ended
+        self._next: Timer | None = None
+        """The beginning of the greenlet that follows a killed one."""
+        self.ended = Event()
+        """Set when nobody looks after it any more, nor will."""
+        self._begin()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it goes on, or will."""
+        return not self.greenlet.dead or (self._next is not None and self._next.pending)
+
+    def kill(self) -> None:
+        """End it, once it counts as ended; does not wait, and lets a greenlet that kills itself go on to its end."""
+        if self._next is not None and self._next.pending:
+            self._next.cancel()
+            self.ended.set()
+        elif self.greenlet is not gevent.getcurrent():
+            self.greenlet.kill(block=False)
+
+    def _begin(self) -> None:
+        self.greenlet: Any = gevent.spawn(self._run)
+        self.greenlet.rawlink(self._over)
+
+    def _over(self, greenlet: Any) -> None:
+        if self._has_ended():
+            self.ended.set()
+        else:
+            self._next = Scheduler.for_hub().call_later(reconnecting.PAUSE, self._begin)
+
+    def _run(self) -> None:
+        while not self._has_ended():
+            self._wake.clear()
+            try:
+                due = self._reconcile()
+                if not self._has_ended():
+                    self._wake.wait(None if due is None else max(0.0, due - monotonic()))
+            except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
+                if self._has_ended():
+                    return
+                log.exception("%s could not be looked after; trying again in %s s", self._what, reconnecting.PAUSE)
+                if isinstance(error, gevent.GreenletExit):
+                    return  # whoever killed it may wait for its end
                 gevent.sleep(reconnecting.PAUSE)

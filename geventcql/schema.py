@@ -77,7 +77,7 @@ class SchemaReader:
             raise WrongHubError()
         if getcurrent() is gevent.get_hub():
             raise BlockingSwitchOutError("schema metadata was looked at in the hub, and has to be read: spawn a greenlet")
-        if getcurrent() is cluster._control.greenlet:
+        if cluster._control.is_own_greenlet():
             raise BlockingSwitchOutError(
                 "schema metadata was looked at, and has to be read, while the control connection waits: policies, address "
                 "translators and end point factories must look at it in a greenlet of their own"

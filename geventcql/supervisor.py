@@ -22,7 +22,7 @@ from geventcql.host import EndPoint, Host
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
-from geventcql.reconciling import keep_reconciled
+from geventcql.reconciling import Reconciler
 from geventcql.reconnecting import Backoff
 
 if TYPE_CHECKING:
@@ -139,7 +139,9 @@ class HostSupervisor:
         self._has_failed = False
         """Whether it was we who found the host down."""
         self._look_at = monotonic() + IDLE
-        self.greenlet = gevent.spawn(self._run)
+        self._reconciler = Reconciler(host, self._wake, self._reconcile, lambda: self._ended)
+        self.ended = self._reconciler.ended
+        """Set when it has ended, and told all that it had to."""
 
     # -- reports: from any greenlet and the hub; nothing in here switches or runs user code --------------------------------
 
@@ -226,11 +228,6 @@ class HostSupervisor:
 
     # -- the supervisor greenlet ------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        gevent.joinall([each.greenlet for each in self._predecessors])  # what befell them is told before what befalls this one
-        self._predecessors = []
-        keep_reconciled(self.host, self._wake, self._reconcile, lambda: self._ended)
-
     def due(self) -> float | None:
         """When there is something to do unless a report comes before, monotonic seconds; None: nothing is missing."""
         due = [] if self._attempt is not None else [self._due_of(kept) for kept in self._kept.values() if kept.pool.missing]
@@ -248,6 +245,8 @@ class HostSupervisor:
         return not self._kept and self._has_failed and not self.host.is_up
 
     def _reconcile(self) -> float | None:
+        gevent.wait([each.ended for each in self._predecessors])  # what befell them is told before what befalls this one
+        self._predecessors = []
         if self._removed:
             self._leave()
             return None
@@ -451,12 +450,11 @@ class HostSupervisor:
         for kept in self._kept.values():
             kept.pool.shutdown()
             kept.tried(ConnectionShutdown("the Cluster was shut down", self.host.endpoint))
-        if self.greenlet is not gevent.getcurrent():
-            self.greenlet.kill(block=False)
+        self._reconciler.kill()
 
     def check_invariants(self) -> None:
         """Assert that the host is connected, or about to be (for tests): at any switch point."""
-        assert self._ended or not self.greenlet.dead, f"{self!r} has died"
+        assert self._ended or self._reconciler.is_alive, f"{self!r} has died"
         for pool in self.pools:
             for connection in pool.connections:
                 assert not connection.closed, f"{pool!r} holds {connection!r}"

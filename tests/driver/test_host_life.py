@@ -570,3 +570,23 @@ def test_agreement_is_looked_at_again_when_a_look_takes_too_long() -> None:
         future = session.execute_async("CREATE TABLE ks.t (k int PRIMARY KEY)")
         future.result()
         assert future.is_schema_agreed and not slow
+
+
+def test_the_killed_greenlets_of_a_cluster_are_followed_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ends all greenlets that there are does not wait for ever, and what lives on is looked after."""
+    monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.02)
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
+        for _ in range(2):
+            node = other_node(cluster, nodes)
+            keepers = [supervisor._reconciler for supervisor in cluster._registry._supervisors.values()]
+            keepers.append(cluster._control._reconciler)
+            with gevent.Timeout(5):
+                gevent.killall([keeper.greenlet for keeper in keepers])
+            told.news.clear()
+            node.stop()
+            settle(lambda at=node.host: told.news == [("down", at)])
+            node.start()
+            settle(lambda at=node.host: told.news[1:] == [("up", at)])
+            control_node(cluster, nodes).drop_connections()
+            settle(lambda: cluster._control.connection and reachable(session) == set(nodes.addresses))
+            cluster._registry.check_invariants()

@@ -141,7 +141,10 @@ def test_in_flight_for_ever(held):
 
 def test_host_without_a_supervisor(held):
     for supervisor in held.cluster._registry._supervisors.values():
-        supervisor.greenlet.kill()
+        supervisor._reconciler.kill()
+    gevent.sleep(0.02)
+    for supervisor in held.cluster._registry._supervisors.values():
+        supervisor._reconciler._next.cancel()
 """
 
 HANGS = """
