@@ -36,12 +36,12 @@ arrivals = itertools.count(1)
 class Deadlines:
     """The deadlines of requests that wait in a queue, on one timer.
 
-    :param ended: called for each request that its deadline has ended
+    :param cancelled: called for each request that its deadline ends, with what ends it
     """
 
-    def __init__(self, scheduler: Scheduler, ended: Callable[[], None]) -> None:
+    def __init__(self, scheduler: Scheduler, cancelled: Callable[[Callable[[], None]], None]) -> None:
         self._scheduler = scheduler
-        self._ended = ended
+        self._cancelled = cancelled
         self._heap: list[tuple[float, int, Any]] = []
         """(deadline, number of the arrival, request); requests that wait no more stay in it for a while."""
         self._timer: Timer | None = None
@@ -85,8 +85,7 @@ class Deadlines:
                 break
             _, number, execution = heapq.heappop(self._heap)
             if execution.waiting == number and not execution.done:
-                execution.expire()
-                self._ended()
+                self._cancelled(execution.expire)
         if self._heap:
             self._arm(self._heap[0][0])
 
@@ -205,9 +204,14 @@ class Admission:
             return True
         return False
 
-    def cancelled(self) -> None:
-        """A request was ended while it waited."""
+    def cancelled(self, end: Callable[[], None] | None = None) -> None:
+        """A request was ended while it waited.
+
+        :param end: ends it, if that is still to be done; its end may be that of others that wait
+        """
         self._ended += 1
+        if end is not None:
+            end()
         waiting = len(self)
         if not waiting or self._ended > max(FORGET_FLOOR, waiting):
             for hosts, queue in list(self._queues.items()):

@@ -57,6 +57,13 @@ class ClusterHosts(ClusterOptions):
         if self._connecting is not None:
             self._registry.reconsider()
 
+    def policies_changed(self) -> None:
+        """A policy in use may see hosts otherwise than before: connections and plans follow. The built-in ones call this when
+        their attributes are set; do so for your own.
+        """
+        if self._connecting is not None:
+            self._registry.reconsider()
+
     def load_of(self, host: Host) -> int:
         """The requests in flight on the least loaded connection of a host's busiest pool; a large number if none can."""
         return max((load_of(pool.connections) for pool in self._registry.pools_of(host)), default=load_of([]))

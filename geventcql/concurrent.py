@@ -60,9 +60,11 @@ def _check(session: Session, concurrency: int) -> None:
 
 def _send(session: Session, statement: Any, parameters: Any, profile: Any) -> Any:
     try:
-        return session.execute_async(statement, parameters, execution_profile=profile)
+        future = session.execute_async(statement, parameters, execution_profile=profile)
     except Exception as error:
         return _Failed(error)
+    # What failed at once is waited for as well: with no host to ask, all others would wait for the end of the loop.
+    return _Failed(future.exception) if future.ready() and future.exception is not None else future
 
 
 def _cancel(futures: Iterable[Any]) -> None:

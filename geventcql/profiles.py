@@ -7,6 +7,7 @@ resolve their statements anew.
 from __future__ import annotations
 
 import copy
+from collections import UserDict
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
@@ -96,8 +97,6 @@ class ExecutionProfile:
             raise ValueError("continuous paging is a feature of DSE that geventcql does not have; use automatic paging")
         if serial_consistency_level is not None and not ConsistencyLevel.is_serial(serial_consistency_level):
             raise ValueError("serial_consistency_level must be ConsistencyLevel.SERIAL or LOCAL_SERIAL")
-        if attempt_timeout is not None and attempt_timeout <= 0:
-            raise ValueError(f"attempt_timeout must be positive, or None for never, not {attempt_timeout}")
         refuse_classes(
             load_balancing_policy=load_balancing_policy,
             retry_policy=retry_policy,
@@ -117,9 +116,15 @@ class ExecutionProfile:
         self.attempt_timeout = attempt_timeout
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "attempt_timeout" and value is not None and value <= 0:
+            raise ValueError(f"attempt_timeout must be positive, or None for never, not {value}")
         if name == "load_balancing_policy":
             self._former_policies.append(self.__dict__.get(name))
         object.__setattr__(self, name, value)
+        self._changed()
+
+    def _changed(self) -> None:
+        """What Sessions have kept of it counts no more."""
         for session in self.__dict__.get("_users", ()):
             session._reshape()
 
@@ -137,11 +142,21 @@ class ExecutionProfile:
         return other
 
 
+class _Profiles(UserDict[Any, ExecutionProfile]):
+    """The profiles by name. Sessions keep what requests with a profile are made of, also when another one takes its place."""
+
+    def __setitem__(self, name: Any, profile: ExecutionProfile) -> None:
+        former = self.data.get(name)
+        super().__setitem__(name, profile)
+        if former is not None:
+            former._changed()
+
+
 class ProfileManager:
     """The execution profiles of a Cluster by name; :data:`EXEC_PROFILE_DEFAULT` is always among them."""
 
     def __init__(self, profiles: dict[Any, ExecutionProfile] | None = None) -> None:
-        self.profiles: dict[Any, ExecutionProfile] = dict(profiles or {})
+        self.profiles = _Profiles(profiles or {})
         for name, profile in self.profiles.items():
             if not isinstance(profile, ExecutionProfile):
                 raise TypeError(f"execution profile {name!r} must be an ExecutionProfile, not {profile!r}")

@@ -43,11 +43,16 @@ if TYPE_CHECKING:
 __all__ = ["RequestOptions", "Resolved", "ResolvedPrepare", "resolve", "with_parameters"]
 
 
+_OVERRIDDEN = {"distance", "make_query_plan"}
+"""What an application may have set on a policy."""
+
+
 def _is_plain(policy: Any) -> bool:
     """Whether it is a built-in policy, whose plan begins where :meth:`geventcql.routing.Router.route` says."""
-    if type(policy) is TokenAwarePolicy:
+    if type(policy) is TokenAwarePolicy and not _OVERRIDDEN & policy.__dict__.keys():
         policy = policy._child_policy
-    return type(policy) in (DCAwareRoundRobinPolicy, RackAwareRoundRobinPolicy, RoundRobinPolicy)
+    is_ours = type(policy) in (DCAwareRoundRobinPolicy, RackAwareRoundRobinPolicy, RoundRobinPolicy)
+    return is_ours and not _OVERRIDDEN & policy.__dict__.keys()
 
 
 class RequestOptions(NamedTuple):

@@ -197,7 +197,7 @@ class Session(SessionSettings):
     def _remember(self, prepared: PreparedStatement) -> Resolved:
         profile = self._profile(EXEC_PROFILE_DEFAULT)
         resolved = resolve(self, prepared, profile, self._timeout(profile))
-        if not prepared.custom_payload:  # which may be changed in place
+        if prepared.custom_payload is None:  # it may be changed in place
             prepared._templates[self._shape] = resolved
             self._remembered.statements.add(prepared)
         return resolved

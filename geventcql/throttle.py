@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -161,9 +162,14 @@ class Throttle:
         else:
             self._deadlines.clear()
 
-    def cancelled(self) -> None:
-        """A request was ended while it waited."""
+    def cancelled(self, end: Callable[[], None] | None = None) -> None:
+        """A request was ended while it waited.
+
+        :param end: ends it, if that is still to be done
+        """
         self._ended += 1
+        if end is not None:
+            end()
         waiting = len(self)
         if not waiting or self._ended > max(FORGET_FLOOR, waiting):
             self._queue = deque(execution for execution in self._queue if not execution.done)

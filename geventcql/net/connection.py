@@ -136,7 +136,6 @@ class Connection(Sender):
         self._scheduler = Scheduler.for_hub(hub)
         self._deadline_timer: Timer | None = None
         self._postponed = 0
-        self._room_due = False
         self._write_watcher: Any = None
         self._reader = gevent.spawn(self._read)
 
@@ -215,17 +214,10 @@ class Connection(Sender):
         if done and self.draining:
             self.close_if_drained()
         elif done:
-            self._room_soon()
+            self._tell_room()  # at once: who gave up may ask again, and would come before those who wait
         return done
 
-    def _room_soon(self) -> None:
-        """Tell of room in the next turn of the hub, once for all that make some in this one."""
-        if not self._room_due:
-            self._room_due = True
-            self._loop.run_callback(self._tell_room)
-
     def _tell_room(self) -> None:
-        self._room_due = False
         if self.on_room is not None and not self.draining:
             self.on_room(self)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from geventcql.host import EndPoint, Host
@@ -58,11 +59,29 @@ class HostStateListener:
         raise NotImplementedError
 
 
+_LOOKED_AT = frozenset(("avoid_busy_replicas", "local_dc", "local_rack", "shuffle_replicas", "used_hosts_per_remote_dc"))
+"""What Clusters have made connections and kept routes by."""
+
+
 class LoadBalancingPolicy(HostStateListener):
     """The interface of all load balancing policies (`cassandra.policies.LoadBalancingPolicy`): a base."""
 
     # There is nothing to lock here; subclasses written for cassandra-driver say `with self._hosts_lock`.
     _hosts_lock = nullcontext()
+    _watched_by: WeakSet[Any] | None = None
+    """The Clusters that look at hosts again when one of _LOOKED_AT is set."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name in _LOOKED_AT:
+            for cluster in self._watched_by or ():
+                cluster.policies_changed()
+
+    def _watch_for(self, cluster: Any) -> None:
+        """From populate: what is set from now on counts at once."""
+        if hasattr(cluster, "policies_changed"):  # applications test their policies with Clusters of their own
+            self._watched_by = self._watched_by or WeakSet()
+            self._watched_by.add(cluster)
 
     def populate(self, cluster: Any, hosts: Sequence[Host]) -> None:
         """Called once before the first plan, with the Cluster and the hosts known so far."""
@@ -152,6 +171,7 @@ class DCAwareRoundRobinPolicy(LoadBalancingPolicy):
         """Takes the hosts by data centre; without a `local_dc` also the contact points,
         `cluster.endpoints_resolved`.
         """
+        self._watch_for(cluster)
         self._endpoints = () if self.local_dc else tuple(cluster.endpoints_resolved)
         for host in hosts:
             self._find_local_dc(host)

@@ -99,6 +99,7 @@ class TokenAwarePolicy(WrapperPolicy):
 
     def populate(self, cluster: Any, hosts: Sequence[Host]) -> None:
         """Remembers the Cluster's metadata, where the replicas come from, and how to tell which of them are busy."""
+        self._watch_for(cluster)
         self._cluster_metadata = cluster.metadata
         self._load = getattr(cluster, "load_of", None)  # applications test their policies with Clusters of their own
         super().populate(cluster, hosts)

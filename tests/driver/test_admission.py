@@ -11,15 +11,20 @@ import pytest
 from gevent.event import Event
 
 from geventcql.admission import Admission, admit
-from geventcql.cluster import Cluster
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from geventcql.errors import Busy, ConnectionShutdown, NoHostAvailable, OperationTimedOut
 from geventcql.net.scheduler import Scheduler
-from geventcql.policies import ConstantReconnectionPolicy, RoundRobinPolicy
+from geventcql.policies import (
+    ConstantReconnectionPolicy,
+    ConstantSpeculativeExecutionPolicy,
+    DCAwareRoundRobinPolicy,
+    RoundRobinPolicy,
+)
 from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import NEVER, Close, FakeNode, Opcode, Request, Rows
+from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Request, Rows
 
 
 @pytest.fixture
@@ -484,3 +489,52 @@ def test_who_waits_again_was_sent_before(narrow: Session, node: FakeNode) -> Non
     node.on("SELECT lost", answer)
     with pytest.raises(OperationTimedOut, match="was not sent again"):
         narrow.execute(SimpleStatement("SELECT lost", is_idempotent=True), timeout=0.4)
+
+
+def test_who_gives_up_and_asks_again_comes_behind_those_who_wait(narrow: Session, node: FakeNode) -> None:
+    node.on("SELECT never", NEVER)
+    stopping: list[bool] = []
+
+    def ask() -> None:
+        while not stopping:
+            with gevent.Timeout(0.03, False):
+                narrow.execute("SELECT never")
+
+    asking = [gevent.spawn(ask) for _ in range(4)]
+    eventually(lambda: node.count("SELECT never") == 4)
+    assert narrow.execute("INSERT", timeout=5).one() is None
+    stopping.append(True)
+    gevent.joinall(asking)
+
+
+class InOrder(DCAwareRoundRobinPolicy):
+    def make_query_plan(self, working_keyspace: Any = None, query: Any = None) -> Iterator[Any]:
+        yield from sorted(super().make_query_plan(working_keyspace, query))
+
+
+def test_deadlines_of_attempts_that_wait_together() -> None:
+    """The end of one is that of the other, while the ended ones are looked through."""
+    races = 40
+    with FakeCluster(3) as nodes:
+        gate = Event()
+        nodes.on("SELECT slow", Rows([("v", "int")], [(1,)]).when(gate))
+        for node in nodes.nodes[:2]:
+            node.on("SELECT v", Error(ErrorCode.OVERLOADED).after(0.3))
+        profile = ExecutionProfile(
+            InOrder("dc1"), speculative_execution_policy=ConstantSpeculativeExecutionPolicy(0.05, 1), request_timeout=1.0
+        )
+        profiles = {EXEC_PROFILE_DEFAULT: profile}
+        with cluster_of(nodes, max_requests_in_flight=100, execution_profiles=profiles) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            [third] = [host for host in session.hosts if host.address == nodes[2].host]
+            full = [session.execute_async("SELECT slow", host=third, timeout=None) for _ in range(100)]
+            futures = [session.execute_async(SimpleStatement("SELECT v", is_idempotent=True)) for _ in range(races)]
+            eventually(lambda: len(session._admission) == 2 * races)
+            gevent.wait(futures)
+            assert {type(future.exception) for future in futures} == {OperationTimedOut}
+            eventually(lambda: not session._admission)
+            with pytest.raises(OperationTimedOut):
+                session.execute("SELECT slow", host=third, timeout=0.05)
+            assert len(session._admission) == 0
+            gate.set()
+            assert all(future.result() for future in full)

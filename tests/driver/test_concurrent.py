@@ -12,9 +12,10 @@ import gevent
 import pytest
 
 from geventcql.concurrent import execute_concurrent, execute_concurrent_with_args
-from geventcql.errors import ConnectionShutdown, EncodeError, InvalidRequest, OperationTimedOut
+from geventcql.errors import ConnectionShutdown, EncodeError, InvalidRequest, NoHostAvailable, OperationTimedOut
+from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, INSERT, eventually, own_key, serve_keys, settled
+from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, outcome, own_key, serve_keys, settled
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Request
 
 
@@ -258,3 +259,33 @@ def test_concurrency_is_checked(session: Session) -> None:
             call("SELECT 1", [], concurrency=0)
     with pytest.raises(ValueError, match="concurrency"):
         session.execute_concurrent([], concurrency=0)
+
+
+@pytest.mark.parametrize("way", ["generator", "imap", "imap_unordered"])
+def test_others_have_their_turn_while_no_host_can_be_asked(node: FakeNode, way: str) -> None:
+    """The driver among them, which connects again."""
+    with cluster_of(node, reconnection_policy=ConstantReconnectionPolicy(60)) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        node.stop()
+        eventually(lambda: isinstance(outcome(session.execute, prepared, (1,)), NoHostAvailable))
+        turns = [0]
+
+        def tick() -> None:
+            while True:
+                gevent.sleep(0.0001)
+                turns[0] += 1
+
+        ticking = gevent.spawn(tick)
+        parameters = [(key,) for key in range(500)]
+        if way == "generator":
+            results = execute_concurrent_with_args(
+                session, prepared, parameters, raise_on_first_error=False, results_generator=True
+            )
+            assert sum(not success for success, _ in results) == 500
+        else:
+            results = getattr(session, way)(prepared, parameters)
+            for _ in parameters:
+                assert isinstance(outcome(next, results), NoHostAvailable)
+        assert turns[0] >= 50
+        ticking.kill()

@@ -356,3 +356,37 @@ def test_a_policy_that_raises(three: FakeCluster) -> None:
         session: Session = cluster.connect()
         with pytest.raises(ZeroDivisionError):
             session.execute(TEXT)
+
+
+def test_what_is_set_on_a_policy_in_use_counts_at_once() -> None:
+    """As in a failover by hand."""
+    with FakeCluster({"dc1": 2, "dc2": 2}) as nodes:
+        serve_keys(nodes)
+        policy = DCAwareRoundRobinPolicy("dc1")
+        with cluster_of(nodes, load_balancing_policy=TokenAwarePolicy(policy)) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+
+            def asked() -> set[str]:
+                try:
+                    return {session.execute("INSERT").response_future.coordinator_host.datacenter for _ in range(8)}
+                except NoHostAvailable:  # until there are connections
+                    return set()
+
+            assert asked() == {"dc1"}
+            policy.local_dc = "dc2"
+            eventually(lambda: asked() == {"dc2"})
+            eventually(lambda: {pool.host.datacenter for pool in session.get_pools()} == {"dc2"})
+            policy.used_hosts_per_remote_dc = 1
+            eventually(lambda: sorted(pool.host.datacenter for pool in session.get_pools()) == ["dc1", "dc2", "dc2"])
+            assert asked() == {"dc2"}
+
+
+def test_a_plan_that_is_set_on_a_policy_itself_counts() -> None:
+    with FakeCluster(3) as nodes:
+        serve_keys(nodes)
+        policy = RoundRobinPolicy()
+        policy.make_query_plan = lambda *args: iter(sorted(policy._live_hosts)[:1])  # type: ignore[method-assign]
+        with cluster_of(nodes, load_balancing_policy=policy) as cluster:
+            session = cluster.connect(wait_for_all_pools=True)
+            for _ in range(6):
+                assert session.execute("INSERT").response_future.coordinator_host.address == nodes[0].host

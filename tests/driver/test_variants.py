@@ -367,3 +367,27 @@ def test_copies_have_options_of_their_own(session: Session, node: FakeNode) -> N
     assert copied.custom_payload == {"a": b"1"} and copied.custom_payload is not prepared.custom_payload
     assert session.execute(copy.deepcopy(bound)).one().k == 3
     assert len(copy.deepcopy(batch)) == 1
+
+
+def test_another_default_profile(node: FakeNode) -> None:
+    with cluster_of(node, execution_profiles={EXEC_PROFILE_DEFAULT: ExecutionProfile(RoundRobinPolicy())}) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        for level, factory in ((Level.LOCAL_ONE, None), (Level.QUORUM, dict_factory)):
+            if factory is not None:
+                made = ExecutionProfile(RoundRobinPolicy(), consistency_level=level, row_factory=factory)
+                cluster.profile_manager.profiles[EXEC_PROFILE_DEFAULT] = made
+            for statement, values in ((prepared, (1,)), (prepared.bind((1,)), None)):
+                row = session.execute(statement, values).one()
+                assert isinstance(row, dict) == (factory is not None) and node.requests[-1].consistency == level
+            session.execute("INSERT")
+            assert node.requests[-1].consistency == level
+
+
+def test_an_empty_payload_that_is_filled(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    prepared.custom_payload = {}
+    session.execute(prepared, (1,))
+    prepared.custom_payload["a"] = b"x"
+    session.execute(prepared, (1,))
+    assert node.requests[-1].payload == {"a": b"x"}
