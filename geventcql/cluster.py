@@ -7,6 +7,7 @@ caller that is killed harms nobody else.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -131,6 +132,8 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         """Those that are open. Whoever wants one has to hold it, as in cassandra-driver."""
         self._waiting: set[Admission] = set()
         """Those of Sessions that have requests waiting for room, which the Sessions have to live for."""
+        self._with_room: deque[HostPool] = deque()
+        """Pools that those who wait have still to be offered; the first one is being offered."""
         self.endpoints_resolved: list[EndPoint] = []
         """The contact points, their names resolved; set by the first connect."""
         self._user_types: dict[tuple[str, str], type] = {}
@@ -289,9 +292,18 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     # -- for Sessions ---------------------------------------------------------------------------------------------------
 
     def _on_room(self, pool: HostPool) -> None:
-        """A connection of ``pool`` may take requests again; in readers and in the hub."""
-        if self._waiting:
-            admit(self._waiting, pool)
+        """A connection of ``pool`` may take requests again; in readers, in the hub, and where a request is given up."""
+        if not self._waiting:
+            return
+        self._with_room.append(pool)
+        if len(self._with_room) > 1:  # the end of a request that waited too long has made room elsewhere: behind this
+            return
+        try:
+            while self._with_room:
+                admit(self._waiting, self._with_room[0])
+                self._with_room.popleft()
+        finally:
+            self._with_room.clear()
 
     def _on_unreachable(self) -> None:
         """A host could not be connected to; in its supervisor."""

@@ -13,6 +13,7 @@ from gevent.event import Event
 from geventcql.admission import Admission, admit
 from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from geventcql.errors import Busy, ConnectionShutdown, NoHostAvailable, OperationTimedOut
+from geventcql.execution import Execution
 from geventcql.net.scheduler import Scheduler
 from geventcql.policies import (
     ConstantReconnectionPolicy,
@@ -538,3 +539,29 @@ def test_deadlines_of_attempts_that_wait_together() -> None:
             assert len(session._admission) == 0
             gate.set()
             assert all(future.result() for future in full)
+
+
+def test_late_requests_whose_ends_make_room(node: FakeNode) -> None:
+    """One behind the other, however many they are: each end of one that waited too long frees an id for the next look."""
+    late = 3000
+    node.on("SELECT never", NEVER)
+    with cluster_of(node, max_requests_in_flight=2) as cluster:
+        session = cluster.connect()
+        filling = [session.execute_async("SELECT never", timeout=None) for _ in range(2)]
+        depth = [0, 0]
+
+        class Late(Execution):
+            def expire(self) -> None:
+                depth[0] += 1
+                depth[1] = max(depth)
+                super().expire()
+                cluster._on_room(session.get_pools()[0])
+                depth[0] -= 1
+
+        session._execution_class = Late
+        futures = [session.execute_async("SELECT never", timeout=0.05) for _ in range(late)]
+        assert len(session._admission) == late
+        in_hub(lambda: time.sleep(0.1), filling[0]._execution.cancel)
+        gevent.wait(futures)
+        assert {type(future.exception) for future in futures} == {OperationTimedOut}
+        assert depth == [0, 1] and not session._admission

@@ -20,6 +20,7 @@ from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.session import Session
+from geventcql.sinks import Cancelled
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, outcome, pooled, settled
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows, paged
 
@@ -477,7 +478,7 @@ def _every_order(node: FakeNode, session: Session, statement: str, together: boo
                 future.wait()
             gevent.sleep(0.001)
             assert len(future.ends) == 1, (order, future.ends)
-            expected = {"reply": "finish", "timeout": OperationTimedOut, "cancel": ConnectionShutdown}.get(order[0])
+            expected = {"reply": "finish", "timeout": OperationTimedOut, "cancel": Cancelled}.get(order[0])
             if expected is not None:
                 assert future.ends == [expected], (order, future.ends)
             connection.check_invariants()
