@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -140,7 +142,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         self._decoders = DecoderCache(self._user_types)
         self._preparer = Preparer(self)
         self._listeners: list[Any] = []
-        self._puzzled: set[tuple[Any, Host]] = set()
+        self._puzzled: set[tuple[int, Host]] = set()
         """Policies that failed to tell the distance of a host, which has been logged."""
         self._connecting: AsyncResult | None = None
         self._connectors = 0
@@ -208,22 +210,31 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         )
         self._gave_session = False
         self._connecting = AsyncResult()
-        self._greenlets.spawn(self._connect, self._connecting)
+        done = self._connecting
+
+        def ended(greenlet: Any) -> None:
+            if not done.ready():  # it was killed
+                done.set_exception(DriverException("the greenlet that connected the Cluster was killed"))
+
+        self._greenlets.spawn(self._connect, done).rawlink(ended)
 
     def _connect(self, done: AsyncResult) -> None:
-        """Find the cluster; in a driver greenlet."""
+        """Find the cluster; in a driver greenlet. A shutdown meanwhile may find it between two steps."""
+        steps: list[Callable[[], object]] = [self._control.start, self._control.connect, self._registry.start]
+        introduce = self._registry.introductions.introduce
+        steps += [partial(introduce, policy) for policy in self.profile_manager.policies()]
+        steps.append(self._heartbeat.start)
         try:
-            self._control.start()
-            self._control.connect()
-            self._registry.start()
-            for policy in self.profile_manager.policies():
-                self._registry.introductions.introduce(policy)
-            self._heartbeat.start()
+            for step in steps:
+                if done.ready():
+                    return
+                step()
         except (Exception, gevent.Timeout) as error:  # policies and authenticators may be an application's
-            if not done.ready():  # by the shutdown
+            if not done.ready():
                 done.set_exception(error)
         else:
-            done.set(True)
+            if not done.ready():
+                done.set(True)
 
     def _pool_keyspace(self, keyspace: str | None) -> str | None:
         """The keyspace that pools are kept for: none on v5, where each request names its own."""
@@ -271,9 +282,9 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         try:
             distance: int = policy.distance(host)
         except (Exception, gevent.Timeout):  # the other hosts, and the control connection, have nothing to do with it
-            if (policy, host) not in self._puzzled:
+            if (id(policy), host) not in self._puzzled:
                 log.exception("%r failed to say how near %s is: it does not use that host", policy, host)
-                self._puzzled.add((policy, host))
+                self._puzzled.add((id(policy), host))
             return HostDistance.IGNORED
         return distance
 

@@ -94,6 +94,7 @@ class HostRegistry:
             endpoint, datacenter, rack = place
             host.set_location_info(datacenter, rack)
             self.move(host, endpoint)
+            self.rebuild_tokens()
 
     def endpoint(self, host: Host) -> EndPoint:
         """Where a host is, or is about to be."""
@@ -104,7 +105,6 @@ class HostRegistry:
         """A host's address is another one; in its supervisor."""
         host.endpoint = endpoint
         self._cluster.metadata.host_moved()
-        self.rebuild_tokens()
 
     def rebuild_tokens(self) -> None:
         """Who owns which tokens, or in which rack, has changed."""
@@ -150,15 +150,18 @@ class HostRegistry:
 
     def _tell_news(self) -> None:
         """Tell listeners, in order; a greenlet that ends when there are no news, so that a slow one delays nobody else."""
-        try:
-            while self._news:
-                tell(self._cluster, *self._news.popleft())
-        finally:
-            self._telling = False
+        while self._news:
+            tell(*self._news.popleft())
 
     def _begin_telling(self) -> None:
         self._telling = True
-        self._cluster._greenlets.spawn(self._tell_news)
+        self._cluster._greenlets.spawn(self._tell_news).rawlink(self._told)
+
+    def _told(self, greenlet: Any) -> None:
+        """That greenlet has ended, be it by a kill."""
+        self._telling = False
+        if self._news and self._started:
+            self._begin_telling()
 
     # -- pools ------------------------------------------------------------------------------------------------------------
 

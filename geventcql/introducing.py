@@ -10,8 +10,9 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import gevent
 
@@ -42,17 +43,20 @@ class Introductions:
         self._hosts: dict[Host, Host] = {}
         """Those that policies have been told of."""
         self._flights = Flights(cluster, "a load-balancing policy was populated")
-        self._untold: WeakKeyDictionary[LoadBalancingPolicy, deque[tuple[str, Host]] | None] = WeakKeyDictionary()
-        """Policies, and what each is to be told when it has been populated; None: it has been, and is told at once."""
+        self._untold: dict[int, deque[tuple[str, Host]] | None] = {}
+        """What each policy, by id, is to be told when it has been populated; None: it has been, and is told at once."""
+        self._met: dict[int, ref[LoadBalancingPolicy]] = {}
+        """The policies by id: applications' may be equal to one another, and have no hash."""
 
     @property
     def policies(self) -> list[LoadBalancingPolicy]:
         """Those that know the hosts."""
-        return [policy for policy, untold in list(self._untold.items()) if untold is None]
+        met = [self._met[key]() for key, untold in list(self._untold.items()) if untold is None]
+        return [policy for policy in met if policy is not None]
 
     def knows(self, policy: LoadBalancingPolicy) -> bool:
         """Whether the policy knows the hosts."""
-        return self._untold.get(policy, ()) is None
+        return self._untold.get(id(policy), ()) is None
 
     def introduce(self, policy: LoadBalancingPolicy, timeout: float | None = None) -> None:
         """Have a policy know the hosts, and wait until it does.
@@ -69,16 +73,18 @@ class Introductions:
         landed(flight)
 
     def _introduce(self, policy: LoadBalancingPolicy) -> bool:
-        untold = self._untold[policy] = deque()
+        key = id(policy)
+        untold = self._untold[key] = deque()
+        self._met[key] = ref(policy, partial(_forget, self._untold, self._met, key))
         try:
             policy.populate(self._cluster, list(self._hosts.values()))
             policy.check_supported()
         except BaseException:
-            del self._untold[policy]
+            del self._untold[key], self._met[key]
             raise
         while untold:
-            tell(self._cluster, policy, *untold.popleft())
-        self._untold[policy] = None
+            tell(policy, *untold.popleft())
+        self._untold[key] = None
         self._on_known()
         return True
 
@@ -92,19 +98,32 @@ class Introductions:
         for untold in self._untold.values():
             if untold is not None:  # by then the host may be elsewhere
                 untold.append((method, copy(host) if method in ("on_down", "on_remove") else host))
+        killed = None
         for policy in known:
-            tell(self._cluster, policy, method, host)
+            try:
+                tell(policy, method, host)
+            except gevent.GreenletExit as error:  # the others are to be told all the same
+                killed = error
+        if killed is not None:
+            raise killed
 
     def begin_with(self, hosts: list[Host]) -> None:
         """These are the first hosts: policies are populated with them."""
         self._hosts = {host: host for host in hosts}
 
 
-def tell(cluster: Cluster, listener: Any, method: str, host: Host) -> None:
-    """Tell a policy or a listener what has become of a host; it may switch, and fail. Others are to be told all the same."""
+def _forget(untold: dict[int, Any], met: dict[int, Any], key: int, _: Any) -> None:
+    """Nobody holds that policy any more."""
+    untold.pop(key, None)
+    met.pop(key, None)
+
+
+def tell(listener: Any, method: str, host: Host) -> None:
+    """Tell a policy or a listener what has become of a host; it may switch, and fail. Others are to be told all the same.
+
+    :raises gevent.GreenletExit: a kill, or the listener, ends the greenlet
+    """
     try:
         getattr(listener, method)(host)
-    except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
-        if isinstance(error, gevent.GreenletExit) and cluster._connecting is None:  # it is the shutdown's
-            raise
+    except (Exception, gevent.Timeout):
         log.exception("%r failed in %s(%s)", listener, method, host)

@@ -15,7 +15,6 @@ import gevent
 from gevent.event import Event
 
 from geventcql import reconnecting
-from geventcql.net.scheduler import Scheduler, Timer
 
 __all__ = ["Reconciler"]
 
@@ -38,34 +37,29 @@ class Reconciler:
         self._wake = wake
         self._reconcile = reconcile
         self._has_ended = has_ended
-        self._next: Timer | None = None
-        """The beginning of the greenlet that follows a killed one."""
         self.ended = Event()
         """Set when nobody looks after it any more, nor will."""
-        self._begin()
+        self._begin(0)
 
     @property
     def is_alive(self) -> bool:
         """Whether it goes on, or will."""
-        return not self.greenlet.dead or (self._next is not None and self._next.pending)
+        return not self.greenlet.dead
 
     def kill(self) -> None:
         """End it, once it counts as ended; does not wait, and lets a greenlet that kills itself go on to its end."""
-        if self._next is not None and self._next.pending:
-            self._next.cancel()
-            self.ended.set()
-        elif self.greenlet is not gevent.getcurrent():
+        if self.greenlet is not gevent.getcurrent():
             self.greenlet.kill(block=False)
 
-    def _begin(self) -> None:
-        self.greenlet: Any = gevent.spawn(self._run)
+    def _begin(self, delay: float) -> None:
+        self.greenlet: Any = gevent.spawn_later(delay, self._run) if delay else gevent.spawn(self._run)
         self.greenlet.rawlink(self._over)
 
     def _over(self, greenlet: Any) -> None:
         if self._has_ended():
             self.ended.set()
         else:
-            self._next = Scheduler.for_hub().call_later(reconnecting.PAUSE, self._begin)
+            self._begin(reconnecting.PAUSE)
 
     def _run(self) -> None:
         while not self._has_ended():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -75,6 +75,7 @@ class _Attempt:
         if kept is not None:
             kept.refusals.begin()
         self._greenlet = gevent.spawn(self._run)
+        self._greenlet.rawlink(self._over)
 
     def _run(self) -> None:
         supervisor = self._supervisor
@@ -87,7 +88,11 @@ class _Attempt:
             self.outcome = error
         if self._is_cancelled:
             self.cancel()
-        supervisor.reconsider()
+
+    def _over(self, greenlet: Any) -> None:
+        if self.outcome is None:  # it was killed before it began
+            self.outcome = ConnectionShutdown("the attempt to connect was given up", self._supervisor.host.endpoint)
+        self._supervisor.reconsider()
 
     def cancel(self) -> None:
         """Nobody wants it any more; does not wait."""
@@ -136,6 +141,11 @@ class HostSupervisor:
         self._rumour: bool | None = None
         """What the server last said of the host, up or down, if that has not been looked at."""
         self._attempt: _Attempt | None = None
+        # What a greenlet that is killed leaves to the one that follows it: that may tell policies twice.
+        self._owed: str | None = None
+        """What has become of the host, until all have been told."""
+        self._moved: str | None = None
+        """Where the host is now, until all have been told."""
         self._has_failed = False
         """Whether it was we who found the host down."""
         self._look_at = monotonic() + IDLE
@@ -251,8 +261,10 @@ class HostSupervisor:
             self._leave()
             return None
         if self._is_new:
-            self._is_new = False
             self._arrive()
+            self._is_new = False
+        if self._owed is not None:
+            self._tell(self._owed)
         self._settle()
         self._harvest()
         self._size_pools()
@@ -281,20 +293,26 @@ class HostSupervisor:
         if endpoint != host.endpoint:
             log.info("%s is at %s now", host, endpoint)
             self._registry.tell_all("on_remove", host)
+            self._moved = "elsewhere"
             host.set_location_info(datacenter, rack)
             self._registry.move(host, endpoint)
             self._cancel_attempt()
             self.hurry()
-            self._arrive()
             for pool in self.pools:
                 for connection in list(pool.connections):
                     pool.succeed(connection)
         elif (datacenter, rack) != (host.datacenter, host.rack):
             self._registry.tell_policies("on_down", host)
+            self._moved = "in another rack"
             host.set_location_info(datacenter, rack)
-            self._registry.rebuild_tokens()
-            if host.is_up:
-                self._registry.tell_policies("on_up", host)
+        if self._moved is None:
+            return
+        self._registry.rebuild_tokens()
+        if self._moved == "elsewhere":
+            self._arrive()
+        elif host.is_up:
+            self._registry.tell_policies("on_up", host)
+        self._moved = None
 
     def _size_pools(self) -> None:
         self.use(self._cluster._connections_for(self.host))
@@ -433,14 +451,19 @@ class HostSupervisor:
     def _down(self) -> None:
         if self.host.is_up is not False:
             self.host.set_down()
-            self._registry.tell_all("on_down", self.host)
+            self._tell("on_down")
+
+    def _tell(self, method: str) -> None:
+        self._owed = method if self._owed is None else None  # once more, not again and again
+        self._registry.tell_all(method, self.host)
+        self._owed = None
 
     def _up(self) -> None:
         was = self.host.is_up
         self._set_up()
         self._registry.changed()
         if was is False:
-            self._registry.tell_all("on_up", self.host)
+            self._tell("on_up")
             self._cluster._control.look_for_connection()
 
     def shutdown(self) -> None:

@@ -87,8 +87,8 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
         raise ConnectionException(f"cannot connect to {endpoint}: {NO_UNIX_SOCKETS}", endpoint)
     context, server_hostname = _tls(endpoint, settings)
     try:
-        host, port = endpoint.resolve()
-        with gevent.Timeout(timeout, ConnectionException(f"the name {host} was not resolved within {timeout} s", endpoint)):
+        with gevent.Timeout(timeout, ConnectionException(f"{endpoint} was not resolved within {timeout} s", endpoint)):
+            host, port = endpoint.resolve()
             addresses = resolve(host, port, endpoint.socket_family)
         transport = open_transport(
             addresses,

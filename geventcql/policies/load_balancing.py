@@ -72,8 +72,9 @@ class LoadBalancingPolicy(HostStateListener):
     """The Clusters that look at hosts again when one of _LOOKED_AT is set."""
 
     def __setattr__(self, name: str, value: Any) -> None:
+        is_news = name in _LOOKED_AT and self.__dict__.get(name) != value
         object.__setattr__(self, name, value)
-        if name in _LOOKED_AT:
+        if is_news:
             for cluster in self._watched_by or ():
                 cluster.policies_changed()
 
