@@ -125,5 +125,7 @@ def tell(listener: Any, method: str, host: Host) -> None:
     """
     try:
         getattr(listener, method)(host)
-    except (Exception, gevent.Timeout):
+    except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
         log.exception("%r failed in %s(%s)", listener, method, host)
+        if isinstance(error, gevent.GreenletExit):
+            raise
