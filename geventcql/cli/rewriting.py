@@ -14,11 +14,13 @@ from typing import Any
 import libcst as cst
 import libcst.matchers as m
 from libcst.metadata import (
+    ClassScope,
     ImportAssignment,
     MetadataWrapper,
     PositionProvider,
     QualifiedNameProvider,
     QualifiedNameSource,
+    Scope,
     ScopeProvider,
 )
 
@@ -27,9 +29,6 @@ from geventcql.cli.mapping import DEPENDS, MODULES, Found, find, module_of
 
 __all__ = ["migrated"]
 
-_ASSIGNS_CASSANDRA = m.SimpleStatementLine(
-    [m.ZeroOrMore(), m.Assign([m.ZeroOrMore(), m.AssignTarget(m.Name("cassandra")), m.ZeroOrMore()]), m.ZeroOrMore()]
-)
 _GEVENTCQL: Any = m.MatchIfTrue(lambda name: name is not None and (_dotted(name) or "").split(".")[0] == "geventcql")
 _OURS = re.compile(r"cassandra(?:\.\w+)*")
 _REQUIREMENT = re.compile(r"\s*cassandra[-_.]driver\s*(\[[\w\s,-]*\]\s*)?([<>=!~;@].*)?", re.IGNORECASE)
@@ -54,17 +53,23 @@ def migrated(source: bytes) -> tuple[bytes, list[tuple[int, str]]]:
     :raises libcst.ParserSyntaxError: it is no Python
     """
     wrapper = MetadataWrapper(cst.parse_module(source))
-    rewriter = _Rewriter(_rebinds(wrapper.module))
+    rewriter = _Rewriter(_rebinds(wrapper))
     return wrapper.visit(rewriter).bytes, sorted(set(rewriter.problems))
 
 
-def _rebinds(module: cst.Module) -> bool:
+def _rebinds(wrapper: MetadataWrapper) -> bool:
     """Whether the name cassandra is made to mean something where scopes do not tell it: it has to stay then."""
-    declared = m.findall(module, m.NameItem(m.Name("cassandra")))
-    in_class = m.findall(
-        module, m.ClassDef(body=m.IndentedBlock([m.ZeroOrMore(), _ASSIGNS_CASSANDRA, m.ZeroOrMore()]))
-    )
-    return bool(declared or in_class)
+    declared = m.findall(wrapper.module, m.NameItem(m.Name("cassandra")))
+    return bool(declared) or any(map(_is_mixed, set(wrapper.resolve(ScopeProvider).values())))
+
+
+def _is_mixed(scope: Scope | None) -> bool:
+    """Whether a class has cassandra as an attribute that is the package, or is named where the package is used, too."""
+    if not isinstance(scope, ClassScope) or "cassandra" not in scope.assignments:
+        return False
+    if any(isinstance(assignment, ImportAssignment) for assignment in scope.assignments["cassandra"]):
+        return True
+    return any(_is_ours(_dotted(access.node) or "") for access in scope.accesses)
 
 
 def _is_of_geventcql(node: cst.CSTNode) -> bool:

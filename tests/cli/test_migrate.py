@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +23,13 @@ from tests.test_migration import documented
 def rewritten(source: str) -> tuple[str, list[tuple[int, str]]]:
     after, problems = migrated(source.encode())
     return after.decode(), problems
+
+
+def executed(source: str) -> None:
+    """A name that nothing binds any more shows when it is used."""
+    names: dict[str, Any] = {}
+    exec(compile(source, "migrated", "exec"), names)
+    assert names.keys() >= set(names.get("__all__", ()))
 
 
 CASES = [
@@ -181,6 +189,22 @@ LINES = [
         "import cassandra\nclass A:\n    cassandra = cassandra\n",
         "import geventcql as cassandra\nclass A:\n    cassandra = cassandra\n",
     ),
+    (
+        "import cassandra\nclass A:\n    if 1:\n        cassandra = cassandra.ReadTimeout\n",
+        "import geventcql as cassandra\nclass A:\n    if 1:\n        cassandra = cassandra.ReadTimeout\n",
+    ),
+    (
+        "import cassandra\nclass A:\n    cassandra: cassandra.ReadTimeout\n",
+        "import geventcql as cassandra\nclass A:\n    cassandra: cassandra.ReadTimeout\n",
+    ),
+    (
+        "class A:\n    import cassandra\n    def f(self):\n        return self.cassandra.ReadTimeout\nA().f()\n",
+        "class A:\n    import geventcql as cassandra\n    def f(self):\n        return self.cassandra.ReadTimeout\nA().f()\n",
+    ),
+    (
+        "import cassandra.cluster\nclass A:\n    cassandra: int\n    def f(self):\n        return cassandra\nA().f()\n",
+        "import geventcql.cluster\nclass A:\n    cassandra: int\n    def f(self):\n        return geventcql\nA().f()\n",
+    ),
 ]
 
 
@@ -189,7 +213,7 @@ def test_nothing_is_lost_or_unbound(before: str, after: str) -> None:
     made, problems = rewritten(before)
     assert made == after and problems == []
     assert rewritten(made)[0] == made
-    compile(made, "made", "exec")
+    executed(made)
 
 
 FALLBACKS = [
@@ -250,6 +274,11 @@ PROBLEMS = [
         "2: cassandra.cluster.SimpleStatement: it is geventcql.query.SimpleStatement here",
     ),
     ("import cassandra.cluster\ncassandra = 1\n", None, "1: cassandra.cluster: the name cassandra is bound"),
+    (
+        "import cassandra.cluster\nclass A:\n    cassandra: cassandra.cluster.Session\n",
+        None,
+        "1: cassandra.cluster: the name cassandra is bound",
+    ),
     ('x = "cassandra.cluster.Session"\n', None, "1: 'cassandra.cluster.Session': a string that may name"),
     (
         'from unittest.mock import patch\npatch("cassandra.cqlengine.connection.setup")\n',
