@@ -134,11 +134,12 @@ class _Rewriter(cst.CSTTransformer):
 
     # -- imports ------------------------------------------------------------------------------------------------------
 
-    def visit_Try(self, node: cst.Try) -> None:
-        self._keep_beside_geventcql([node.body, *node.handlers, node.orelse, node.finalbody])
-
-    def visit_If(self, node: cst.If) -> None:
-        self._keep_beside_geventcql([node.body, node.orelse])
+    def visit_Module(self, node: cst.Module) -> None:
+        for each in m.findall(node, m.Try() | m.If()):  # uses may come before their imports
+            if isinstance(each, cst.Try):
+                self._keep_beside_geventcql([each.body, *each.handlers, each.orelse, each.finalbody])
+            elif isinstance(each, cst.If):
+                self._keep_beside_geventcql([each.body, each.orelse])
 
     def _keep_beside_geventcql(self, branches: Sequence[cst.CSTNode | None]) -> None:
         """Where one branch imports geventcql, another one's import of cassandra is meant."""
@@ -180,6 +181,11 @@ class _Rewriter(cst.CSTTransformer):
                 asname=cst.AsName(cst.Name("cassandra"), cst.SimpleWhitespace(" "), cst.SimpleWhitespace(" "))
             )
         return alias.with_changes(name=_expression(found.module))
+
+    def _is_renamed(self, node: cst.Import) -> bool:
+        """Whether an import that binds the name cassandra is to bind geventcql instead."""
+        paths = [_dotted(alias.name) or "" for alias in node.names if alias.asname is None]
+        return node not in self._kept and any(_is_ours(path) and module_of(path).module is not None for path in paths)
 
     def _is_bound_otherwise(self, node: cst.CSTNode) -> bool:
         scope = self.get_metadata(ScopeProvider, node, None)
@@ -274,18 +280,30 @@ class _Rewriter(cst.CSTTransformer):
             return
         if found.reason:
             self._report(node, path, found.reason)
-        if found.module is not None:
+        if found.module is not None and not self._stays(node, chain[-1], path):
             start = next(part for part in chain if _dotted(part) == module)
             self._replacements[start] = _expression(found.module)
 
     def _is_aliased(self, root: cst.BaseExpression) -> bool:
         """Whether the name cassandra goes on meaning the package, as in `import cassandra as cassandra`."""
+        names = [alias for node in self._imports_of(root) for alias in node.names]
+        return self._keeps_name or any(alias.evaluated_alias == "cassandra" for alias in names)
+
+    def _imports_of(self, root: cst.BaseExpression) -> list[cst.Import]:
+        """The imports that bind the name cassandra where it is used."""
         scope = self.get_metadata(ScopeProvider, root, None)
-        if self._keeps_name or scope is None or not isinstance(root, cst.Name):
-            return self._keeps_name
-        imports = [getattr(assignment, "node", None) for assignment in scope[root.value]]
-        names = [alias for node in imports if isinstance(node, cst.Import) for alias in node.names]
-        return any(alias.evaluated_alias == root.value for alias in names)
+        found = [getattr(assignment, "node", None) for assignment in scope["cassandra"]] if scope is not None else []
+        return [node for node in found if isinstance(node, cst.Import)]
+
+    def _stays(self, node: cst.BaseExpression, root: cst.BaseExpression, path: str) -> bool:
+        """Whether a use has to stay, since all imports that it may come from do. Told, unless they stand in for geventcql."""
+        imports = self._imports_of(root)
+        if any(map(self._is_renamed, imports)):
+            return False
+        if not self._kept.issuperset(imports):
+            module, found = _counterpart(path)
+            self._report(node, path, f"it is {found.module}{path[len(module) :]} here, but its import stays")
+        return True
 
     def _look_through(self, node: cst.Attribute, path: str, written: str, found: Found) -> None:
         module, name = _split(path)
@@ -304,8 +322,9 @@ class _Rewriter(cst.CSTTransformer):
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
         if original_node.value == "cassandra" and original_node not in self._inner:
             bound = self._import_path(original_node)
-            is_ours = bound == "cassandra" and not self._is_aliased(original_node)
-            return updated_node.with_changes(value="geventcql") if is_ours else updated_node
+            if bound != "cassandra" or self._is_aliased(original_node) or self._stays(original_node, original_node, bound):
+                return updated_node
+            return updated_node.with_changes(value="geventcql")
         return self._replacements.get(original_node, updated_node)
 
     # -- strings ------------------------------------------------------------------------------------------------------

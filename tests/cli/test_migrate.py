@@ -220,6 +220,9 @@ FALLBACKS = [
     "try:\n    from geventcql.cluster import Cluster\nexcept ImportError:\n    from cassandra.cluster import Cluster\n",
     "if OLD:\n    from cassandra.cluster import Cluster\nelse:\n    from geventcql.cluster import Cluster\n",
     "if OLD:\n    import cassandra.cluster as c\nelse:\n    import geventcql.cluster as c\n",
+    "if OLD:\n    import cassandra\n    e = cassandra.Timeout\nelse:\n    import geventcql\n    e = geventcql.Timeout\n",
+    "def f():\n    print(cassandra, cassandra.Timeout)\n"
+    "try:\n    import geventcql\nexcept ImportError:\n    import cassandra\n    f()\n",
 ]
 
 
@@ -227,6 +230,44 @@ FALLBACKS = [
 def test_what_stands_in_for_geventcql_stays(source: str) -> None:
     made, [(_, text)] = rewritten(source)
     assert made == source and "imported where geventcql is not" in text
+
+
+IMPORTS_THAT_STAY = [
+    (
+        "import cassandra.cqlengine\nx = cassandra.ConsistencyLevel.ONE\n",
+        None,
+        ["1: cassandra.cqlengine: the object", "2: cassandra.ConsistencyLevel.ONE: it is geventcql.ConsistencyLevel.ONE here"],
+    ),
+    (
+        "def f():\n    return cassandra.Timeout, cassandra\nimport cassandra.io.asyncioreactor\nf()\n",
+        None,
+        ["2: cassandra.Timeout: it is", "2: cassandra: it is geventcql here", "3: cassandra.io.asyncioreactor: there is one"],
+    ),
+    (
+        "import cassandra.cqlengine\nimport cassandra.query\nx = cassandra.Timeout\n",
+        "import cassandra.cqlengine\nimport geventcql.query\nx = geventcql.Timeout\n",
+        ["1: cassandra.cqlengine: the object"],
+    ),
+    (
+        "import cassandra\ndef f():\n    import cassandra.cqlengine\n    return cassandra.Timeout\nx = cassandra, f()\n",
+        "import geventcql\ndef f():\n    import cassandra.cqlengine\n    return cassandra.Timeout\nx = geventcql, f()\n",
+        ["3: cassandra.cqlengine: the object", "4: cassandra.Timeout: it is geventcql.Timeout here, but its"],
+    ),
+    (
+        "import cassandra.cqlengine, cassandra.query\nx = cassandra.query.dict_factory\n",
+        "import cassandra.cqlengine, geventcql.query\nx = geventcql.query.dict_factory\n",
+        ["1: cassandra.cqlengine: the object"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "told"), IMPORTS_THAT_STAY, ids=range(len(IMPORTS_THAT_STAY)))
+def test_uses_stay_where_all_their_imports_do(before: str, after: str | None, told: list[str]) -> None:
+    made, problems = rewritten(before)
+    assert made == (before if after is None else after)
+    assert [f"{line}: {text}"[: len(start)] for (line, text), start in zip(problems, told, strict=True)] == told
+    assert rewritten(made)[0] == made
+    executed(made)
 
 
 PROBLEMS = [
