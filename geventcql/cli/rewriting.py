@@ -31,6 +31,15 @@ __all__ = ["migrated"]
 
 _GEVENTCQL: Any = m.MatchIfTrue(lambda name: name is not None and (_dotted(name) or "").split(".")[0] == "geventcql")
 _OURS = re.compile(r"cassandra(?:\.\w+)*")
+_WITHIN_TYPE = re.compile(r"(?<![\w.])cassandra\.\w")
+_ELSEWHERE = re.compile(r"(\w+(?:\.\w+)*)\.(cassandra(?:\.\w+)+)")
+"""What another module imports from cassandra-driver, say: that module, and the part of it."""
+_EXPORTS = (
+    m.Assign([m.ZeroOrMore(), m.AssignTarget(m.Name("__all__")), m.ZeroOrMore()])
+    | m.AnnAssign(m.Name("__all__"))
+    | m.AugAssign(m.Name("__all__"))
+)
+_LEFT = "a string that may name {} of cassandra-driver, left as it is"
 _REQUIREMENT = re.compile(r"\s*cassandra[-_.]driver\s*(\[[\w\s,-]*\]\s*)?([<>=!~;@].*)?", re.IGNORECASE)
 _TAKE_PATHS = {
     "builtins.__import__", "importlib.import_module", "importlib.util.find_spec", "mock.patch", "mock.patch.dict",
@@ -60,7 +69,12 @@ def migrated(source: bytes) -> tuple[bytes, list[tuple[int, str]]]:
 def _rebinds(wrapper: MetadataWrapper) -> bool:
     """Whether the name cassandra is made to mean something where scopes do not tell it: it has to stay then."""
     declared = m.findall(wrapper.module, m.NameItem(m.Name("cassandra")))
-    return bool(declared) or any(map(_is_mixed, set(wrapper.resolve(ScopeProvider).values())))
+    exported = {text.evaluated_value for each in m.findall(wrapper.module, _EXPORTS) for text in _strings_in(each)}
+    return bool(declared) or "cassandra" in exported or any(map(_is_mixed, set(wrapper.resolve(ScopeProvider).values())))
+
+
+def _strings_in(node: cst.CSTNode) -> list[cst.SimpleString]:
+    return [cst.ensure_type(found, cst.SimpleString) for found in m.findall(node, m.SimpleString())]
 
 
 def _is_mixed(scope: Scope | None) -> bool:
@@ -121,8 +135,8 @@ class _Rewriter(cst.CSTTransformer):
         self._replacements: dict[cst.CSTNode, cst.BaseExpression] = {}
         self._strings: dict[cst.CSTNode, bool] = {}
         """Strings that name something, and whether that is a logger."""
-        self._doubtful: set[cst.CSTNode] = set()
-        """Strings that may name a logger."""
+        self._doubtful: dict[cst.CSTNode, str] = {}
+        """Strings that may name something, and what."""
         self._inner: set[cst.CSTNode] = set()
         """Beginnings of attribute chains that have been looked at as a whole."""
         self._more: dict[cst.CSTNode, list[cst.ImportFrom]] = {}
@@ -175,7 +189,7 @@ class _Rewriter(cst.CSTTransformer):
             return alias
         if alias.asname is None and self._is_bound_otherwise(alias):
             if path != "cassandra":
-                self._report(alias, path, "the name cassandra is bound to something else, too; import it under another")
+                self._report(alias, path, "the name cassandra is bound otherwise, too, or in __all__; import it under another")
                 return alias
             alias = alias.with_changes(
                 asname=cst.AsName(cst.Name("cassandra"), cst.SimpleWhitespace(" "), cst.SimpleWhitespace(" "))
@@ -329,7 +343,28 @@ class _Rewriter(cst.CSTTransformer):
 
     # -- strings ------------------------------------------------------------------------------------------------------
 
+    def visit_Annotation(self, node: cst.Annotation) -> None:
+        for string in _strings_in(node):
+            text = string.evaluated_value
+            if isinstance(text, str) and _WITHIN_TYPE.search(text) and not _OURS.fullmatch(text):
+                self._report(string, repr(text), _LEFT.format("a part"))
+
+    def visit_Subscript(self, node: cst.Subscript) -> None:
+        self._note_modules(node, [node.value])
+
+    def visit_Comparison(self, node: cst.Comparison) -> None:
+        self._note_modules(node, [each.comparator for each in node.comparisons])
+
+    def _note_modules(self, node: cst.CSTNode, parts: Sequence[cst.BaseExpression]) -> None:
+        """Strings in an expression, if one of these parts of it is sys.modules."""
+        for part in parts:
+            names = {each.name for each in self.get_metadata(QualifiedNameProvider, part, set())}
+            if "sys.modules" in names or (isinstance(part, cst.SimpleString) and part.evaluated_value == "sys.modules"):
+                self._doubtful.update(dict.fromkeys(_strings_in(node), "a module"))
+
     def visit_Call(self, node: cst.Call) -> None:
+        owner = [node.func.value] if isinstance(node.func, cst.Attribute) else []
+        self._note_modules(node, [*owner, *(arg.value for arg in node.args)])
         names = {each.name for each in self.get_metadata(QualifiedNameProvider, node.func, set())}
         written = _dotted(node.func) or ""
         if names & {"builtins.dict"}:
@@ -343,7 +378,7 @@ class _Rewriter(cst.CSTTransformer):
         elif names & _TAKE_PATHS or (_FIXTURES_TAKE_PATHS.fullmatch(written) and not self._is_imported(node.func)):
             self._strings[node.args[0].value] = False
         elif written.split(".")[-1] in _MAY_TAKE_LOGGERS:
-            self._doubtful.add(node.args[0].value)
+            self._doubtful[node.args[0].value] = "a logger"
 
     def _is_imported(self, node: cst.BaseExpression) -> bool:
         names = self.get_metadata(QualifiedNameProvider, node, set())
@@ -361,23 +396,32 @@ class _Rewriter(cst.CSTTransformer):
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
         path = original_node.evaluated_value
-        if isinstance(path, str) and _REQUIREMENT.fullmatch(path):
+        if not isinstance(path, str):
+            return updated_node
+        if _REQUIREMENT.fullmatch(path):
             self._report(original_node, repr(path), DEPENDS)
-        if not isinstance(path, str) or not _OURS.fullmatch(path):
+        is_logger = self._strings.get(original_node)
+        if not _OURS.fullmatch(path):
+            elsewhere = _ELSEWHERE.fullmatch(path) if is_logger is False else None
+            if elsewhere and _split(elsewhere[2])[0] != "cassandra":
+                self._report(original_node, repr(path), f"may name a part of cassandra-driver that {elsewhere[1]} imports")
             return updated_node
-        if original_node not in self._strings:
-            if original_node in self._doubtful:
-                self._report(original_node, repr(path), "a string that may name a logger of cassandra-driver, left as it is")
-            elif "." in path and _split(path)[0] != "cassandra":
-                self._report(original_node, repr(path), "a string that may name a part of cassandra-driver, left as it is")
+        if is_logger is None:
+            self._report_doubtful(original_node, path)
             return updated_node
-        if self._strings[original_node]:
-            return _with_text(updated_node, path, path.replace("cassandra", "geventcql", 1))
         module, found = _counterpart(path)
+        if is_logger:  # what is behind the module is only a name
+            found = module_of(module)
         if found.module is None:
             self._report(original_node, path, found.reason)
             return updated_node
         return _with_text(updated_node, path, found.module + path[len(module) :])
+
+    def _report_doubtful(self, node: cst.SimpleString, path: str) -> None:
+        if node in self._doubtful:
+            self._report(node, repr(path), _LEFT.format(self._doubtful[node]))
+        elif _split(path)[0] != "cassandra":
+            self._report(node, repr(path), _LEFT.format("a part"))
 
 
 def _with_text(node: cst.SimpleString, old: str, new: str) -> cst.SimpleString:

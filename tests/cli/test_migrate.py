@@ -163,6 +163,9 @@ UNTOUCHED = [
     "def f(cassandra):\n    return cassandra.cluster\n",
     '"""Talks to cassandra.cluster."""\n',
     "class A:\n    cassandra = 1\n    def f(self):\n        return self.cassandra.cluster\n",
+    "def f(x: Literal['cassandra'], y: 'list[app.cassandra.query]', z: 'cassandra_x.y') -> 'cassandra': ...\n",
+    "from unittest.mock import patch\npatch('app.cassandra.connect')\npatch('app.cassandra_x.cluster')\n",
+    "import sys\nsys.modules['app.cassandra']\nx['cassandra']\n'cassandra' in x\nx.pop('cassandra', sys.path)\n",
 ]
 
 
@@ -205,6 +208,15 @@ LINES = [
         "import cassandra.cluster\nclass A:\n    cassandra: int\n    def f(self):\n        return cassandra\nA().f()\n",
         "import geventcql.cluster\nclass A:\n    cassandra: int\n    def f(self):\n        return geventcql\nA().f()\n",
     ),
+    (
+        "import cassandra\n__all__ = ['cassandra']\ncassandra.Timeout\n",
+        "import geventcql as cassandra\n__all__ = ['cassandra']\ncassandra.Timeout\n",
+    ),
+    (
+        "import cassandra\n__all__: list[str] = []\n__all__ += ('cassandra',)\n",
+        "import geventcql as cassandra\n__all__: list[str] = []\n__all__ += ('cassandra',)\n",
+    ),
+    ("import cassandra\n__all__ = ['x']\nx = cassandra\n", "import geventcql\n__all__ = ['x']\nx = geventcql\n"),
 ]
 
 
@@ -338,6 +350,37 @@ PROBLEMS = [
         "2: 'cassandra.cluster.Cluster': a string that may name",
     ),
     ('structlog.get_logger("cassandra")\n', None, "1: 'cassandra': a string that may name a logger"),
+    (
+        'import logging\nlogging.getLogger("cassandra.cqlengine.connection")\n',
+        None,
+        "2: cassandra.cqlengine.connection: the object mapper",
+    ),
+    (
+        'LOG = {"loggers": {"cassandra": {}, "cassandra.cqlengine": {}}}\n',
+        'LOG = {"loggers": {"geventcql": {}, "cassandra.cqlengine": {}}}\n',
+        "1: cassandra.cqlengine: the object mapper",
+    ),
+    ("import cassandra.cluster\n__all__ = ['cassandra']\n", None, "1: cassandra.cluster: the name cassandra is bound"),
+    (
+        "from unittest.mock import patch\npatch('app.db.cassandra.cluster.Cluster')\n",
+        None,
+        "2: 'app.db.cassandra.cluster.Cluster': may name a part of cassandra-driver that app.db imports",
+    ),
+    *(
+        (f"import sys\nfrom unittest.mock import patch\n{use}\n", None, "3: 'cassandra': a string that may name a module")
+        for use in [
+            "sys.modules['cassandra'] = None",
+            "sys.modules.pop('cassandra', None)",
+            "'cassandra' in sys.modules",
+            "patch.dict('sys.modules', {'cassandra': None})",
+            "monkeypatch.setitem(sys.modules, 'cassandra', None)",
+        ]
+    ),
+    (
+        "def f() -> 'list[cassandra.query.Statement]': ...\n",
+        None,
+        "1: 'list[cassandra.query.Statement]': a string that may name a part",
+    ),
     (
         'from importlib.metadata import version\nversion("cassandra-driver")\n',
         None,
