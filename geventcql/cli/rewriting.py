@@ -14,11 +14,13 @@ from typing import Any
 import libcst as cst
 import libcst.matchers as m
 from libcst.metadata import (
+    ClassScope,
     ImportAssignment,
     MetadataWrapper,
     PositionProvider,
     QualifiedNameProvider,
     QualifiedNameSource,
+    Scope,
     ScopeProvider,
 )
 
@@ -27,11 +29,17 @@ from geventcql.cli.mapping import DEPENDS, MODULES, Found, find, module_of
 
 __all__ = ["migrated"]
 
-_ASSIGNS_CASSANDRA = m.SimpleStatementLine(
-    [m.ZeroOrMore(), m.Assign([m.ZeroOrMore(), m.AssignTarget(m.Name("cassandra")), m.ZeroOrMore()]), m.ZeroOrMore()]
-)
 _GEVENTCQL: Any = m.MatchIfTrue(lambda name: name is not None and (_dotted(name) or "").split(".")[0] == "geventcql")
 _OURS = re.compile(r"cassandra(?:\.\w+)*")
+_WITHIN_TYPE = re.compile(r"(?<![\w.])cassandra\.\w")
+_ELSEWHERE = re.compile(r"(\w+(?:\.\w+)*)\.(cassandra(?:\.\w+)+)")
+"""What another module imports from cassandra-driver, say: that module, and the part of it."""
+_EXPORTS = (
+    m.Assign([m.ZeroOrMore(), m.AssignTarget(m.Name("__all__")), m.ZeroOrMore()])
+    | m.AnnAssign(m.Name("__all__"))
+    | m.AugAssign(m.Name("__all__"))
+)
+_LEFT = "a string that may name {} of cassandra-driver, left as it is"
 _REQUIREMENT = re.compile(r"\s*cassandra[-_.]driver\s*(\[[\w\s,-]*\]\s*)?([<>=!~;@].*)?", re.IGNORECASE)
 _TAKE_PATHS = {
     "builtins.__import__", "importlib.import_module", "importlib.util.find_spec", "mock.patch", "mock.patch.dict",
@@ -54,17 +62,28 @@ def migrated(source: bytes) -> tuple[bytes, list[tuple[int, str]]]:
     :raises libcst.ParserSyntaxError: it is no Python
     """
     wrapper = MetadataWrapper(cst.parse_module(source))
-    rewriter = _Rewriter(_rebinds(wrapper.module))
+    rewriter = _Rewriter(_rebinds(wrapper))
     return wrapper.visit(rewriter).bytes, sorted(set(rewriter.problems))
 
 
-def _rebinds(module: cst.Module) -> bool:
+def _rebinds(wrapper: MetadataWrapper) -> bool:
     """Whether the name cassandra is made to mean something where scopes do not tell it: it has to stay then."""
-    declared = m.findall(module, m.NameItem(m.Name("cassandra")))
-    in_class = m.findall(
-        module, m.ClassDef(body=m.IndentedBlock([m.ZeroOrMore(), _ASSIGNS_CASSANDRA, m.ZeroOrMore()]))
-    )
-    return bool(declared or in_class)
+    declared = m.findall(wrapper.module, m.NameItem(m.Name("cassandra")))
+    exported = {text.evaluated_value for each in m.findall(wrapper.module, _EXPORTS) for text in _strings_in(each)}
+    return bool(declared) or "cassandra" in exported or any(map(_is_mixed, set(wrapper.resolve(ScopeProvider).values())))
+
+
+def _strings_in(node: cst.CSTNode) -> list[cst.SimpleString]:
+    return [cst.ensure_type(found, cst.SimpleString) for found in m.findall(node, m.SimpleString())]
+
+
+def _is_mixed(scope: Scope | None) -> bool:
+    """Whether a class has cassandra as an attribute that is the package, or is named where the package is used, too."""
+    if not isinstance(scope, ClassScope) or "cassandra" not in scope.assignments:
+        return False
+    if any(isinstance(assignment, ImportAssignment) for assignment in scope.assignments["cassandra"]):
+        return True
+    return any(_is_ours(_dotted(access.node) or "") for access in scope.accesses)
 
 
 def _is_of_geventcql(node: cst.CSTNode) -> bool:
@@ -116,8 +135,8 @@ class _Rewriter(cst.CSTTransformer):
         self._replacements: dict[cst.CSTNode, cst.BaseExpression] = {}
         self._strings: dict[cst.CSTNode, bool] = {}
         """Strings that name something, and whether that is a logger."""
-        self._doubtful: set[cst.CSTNode] = set()
-        """Strings that may name a logger."""
+        self._doubtful: dict[cst.CSTNode, str] = {}
+        """Strings that may name something, and what."""
         self._inner: set[cst.CSTNode] = set()
         """Beginnings of attribute chains that have been looked at as a whole."""
         self._more: dict[cst.CSTNode, list[cst.ImportFrom]] = {}
@@ -129,11 +148,12 @@ class _Rewriter(cst.CSTTransformer):
 
     # -- imports ------------------------------------------------------------------------------------------------------
 
-    def visit_Try(self, node: cst.Try) -> None:
-        self._keep_beside_geventcql([node.body, *node.handlers, node.orelse, node.finalbody])
-
-    def visit_If(self, node: cst.If) -> None:
-        self._keep_beside_geventcql([node.body, node.orelse])
+    def visit_Module(self, node: cst.Module) -> None:
+        for each in m.findall(node, m.Try() | m.If()):  # uses may come before their imports
+            if isinstance(each, cst.Try):
+                self._keep_beside_geventcql([each.body, *each.handlers, each.orelse, each.finalbody])
+            elif isinstance(each, cst.If):
+                self._keep_beside_geventcql([each.body, each.orelse])
 
     def _keep_beside_geventcql(self, branches: Sequence[cst.CSTNode | None]) -> None:
         """Where one branch imports geventcql, another one's import of cassandra is meant."""
@@ -169,12 +189,17 @@ class _Rewriter(cst.CSTTransformer):
             return alias
         if alias.asname is None and self._is_bound_otherwise(alias):
             if path != "cassandra":
-                self._report(alias, path, "the name cassandra is bound to something else, too; import it under another")
+                self._report(alias, path, "the name cassandra is bound otherwise, too, or in __all__; import it under another")
                 return alias
             alias = alias.with_changes(
                 asname=cst.AsName(cst.Name("cassandra"), cst.SimpleWhitespace(" "), cst.SimpleWhitespace(" "))
             )
         return alias.with_changes(name=_expression(found.module))
+
+    def _is_renamed(self, node: cst.Import) -> bool:
+        """Whether an import that binds the name cassandra is to bind geventcql instead."""
+        paths = [_dotted(alias.name) or "" for alias in node.names if alias.asname is None]
+        return node not in self._kept and any(_is_ours(path) and module_of(path).module is not None for path in paths)
 
     def _is_bound_otherwise(self, node: cst.CSTNode) -> bool:
         scope = self.get_metadata(ScopeProvider, node, None)
@@ -269,18 +294,30 @@ class _Rewriter(cst.CSTTransformer):
             return
         if found.reason:
             self._report(node, path, found.reason)
-        if found.module is not None:
+        if found.module is not None and not self._stays(node, chain[-1], path):
             start = next(part for part in chain if _dotted(part) == module)
             self._replacements[start] = _expression(found.module)
 
     def _is_aliased(self, root: cst.BaseExpression) -> bool:
         """Whether the name cassandra goes on meaning the package, as in `import cassandra as cassandra`."""
+        names = [alias for node in self._imports_of(root) for alias in node.names]
+        return self._keeps_name or any(alias.evaluated_alias == "cassandra" for alias in names)
+
+    def _imports_of(self, root: cst.BaseExpression) -> list[cst.Import]:
+        """The imports that bind the name cassandra where it is used."""
         scope = self.get_metadata(ScopeProvider, root, None)
-        if self._keeps_name or scope is None or not isinstance(root, cst.Name):
-            return self._keeps_name
-        imports = [getattr(assignment, "node", None) for assignment in scope[root.value]]
-        names = [alias for node in imports if isinstance(node, cst.Import) for alias in node.names]
-        return any(alias.evaluated_alias == root.value for alias in names)
+        found = [getattr(assignment, "node", None) for assignment in scope["cassandra"]] if scope is not None else []
+        return [node for node in found if isinstance(node, cst.Import)]
+
+    def _stays(self, node: cst.BaseExpression, root: cst.BaseExpression, path: str) -> bool:
+        """Whether a use has to stay, since all imports that it may come from do. Told, unless they stand in for geventcql."""
+        imports = self._imports_of(root)
+        if any(map(self._is_renamed, imports)):
+            return False
+        if not self._kept.issuperset(imports):
+            module, found = _counterpart(path)
+            self._report(node, path, f"it is {found.module}{path[len(module) :]} here, but its import stays")
+        return True
 
     def _look_through(self, node: cst.Attribute, path: str, written: str, found: Found) -> None:
         module, name = _split(path)
@@ -299,13 +336,35 @@ class _Rewriter(cst.CSTTransformer):
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
         if original_node.value == "cassandra" and original_node not in self._inner:
             bound = self._import_path(original_node)
-            is_ours = bound == "cassandra" and not self._is_aliased(original_node)
-            return updated_node.with_changes(value="geventcql") if is_ours else updated_node
+            if bound != "cassandra" or self._is_aliased(original_node) or self._stays(original_node, original_node, bound):
+                return updated_node
+            return updated_node.with_changes(value="geventcql")
         return self._replacements.get(original_node, updated_node)
 
     # -- strings ------------------------------------------------------------------------------------------------------
 
+    def visit_Annotation(self, node: cst.Annotation) -> None:
+        for string in _strings_in(node):
+            text = string.evaluated_value
+            if isinstance(text, str) and _WITHIN_TYPE.search(text) and not _OURS.fullmatch(text):
+                self._report(string, repr(text), _LEFT.format("a part"))
+
+    def visit_Subscript(self, node: cst.Subscript) -> None:
+        self._note_modules(node, [node.value])
+
+    def visit_Comparison(self, node: cst.Comparison) -> None:
+        self._note_modules(node, [each.comparator for each in node.comparisons])
+
+    def _note_modules(self, node: cst.CSTNode, parts: Sequence[cst.BaseExpression]) -> None:
+        """Strings in an expression, if one of these parts of it is sys.modules."""
+        for part in parts:
+            names = {each.name for each in self.get_metadata(QualifiedNameProvider, part, set())}
+            if "sys.modules" in names or (isinstance(part, cst.SimpleString) and part.evaluated_value == "sys.modules"):
+                self._doubtful.update(dict.fromkeys(_strings_in(node), "a module"))
+
     def visit_Call(self, node: cst.Call) -> None:
+        owner = [node.func.value] if isinstance(node.func, cst.Attribute) else []
+        self._note_modules(node, [*owner, *(arg.value for arg in node.args)])
         names = {each.name for each in self.get_metadata(QualifiedNameProvider, node.func, set())}
         written = _dotted(node.func) or ""
         if names & {"builtins.dict"}:
@@ -319,7 +378,7 @@ class _Rewriter(cst.CSTTransformer):
         elif names & _TAKE_PATHS or (_FIXTURES_TAKE_PATHS.fullmatch(written) and not self._is_imported(node.func)):
             self._strings[node.args[0].value] = False
         elif written.split(".")[-1] in _MAY_TAKE_LOGGERS:
-            self._doubtful.add(node.args[0].value)
+            self._doubtful[node.args[0].value] = "a logger"
 
     def _is_imported(self, node: cst.BaseExpression) -> bool:
         names = self.get_metadata(QualifiedNameProvider, node, set())
@@ -337,23 +396,32 @@ class _Rewriter(cst.CSTTransformer):
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
         path = original_node.evaluated_value
-        if isinstance(path, str) and _REQUIREMENT.fullmatch(path):
+        if not isinstance(path, str):
+            return updated_node
+        if _REQUIREMENT.fullmatch(path):
             self._report(original_node, repr(path), DEPENDS)
-        if not isinstance(path, str) or not _OURS.fullmatch(path):
+        is_logger = self._strings.get(original_node)
+        if not _OURS.fullmatch(path):
+            elsewhere = _ELSEWHERE.fullmatch(path) if is_logger is False else None
+            if elsewhere and _split(elsewhere[2])[0] != "cassandra":
+                self._report(original_node, repr(path), f"may name a part of cassandra-driver that {elsewhere[1]} imports")
             return updated_node
-        if original_node not in self._strings:
-            if original_node in self._doubtful:
-                self._report(original_node, repr(path), "a string that may name a logger of cassandra-driver, left as it is")
-            elif "." in path and _split(path)[0] != "cassandra":
-                self._report(original_node, repr(path), "a string that may name a part of cassandra-driver, left as it is")
+        if is_logger is None:
+            self._report_doubtful(original_node, path)
             return updated_node
-        if self._strings[original_node]:
-            return _with_text(updated_node, path, path.replace("cassandra", "geventcql", 1))
         module, found = _counterpart(path)
+        if is_logger:  # what is behind the module is only a name
+            found = module_of(module)
         if found.module is None:
             self._report(original_node, path, found.reason)
             return updated_node
         return _with_text(updated_node, path, found.module + path[len(module) :])
+
+    def _report_doubtful(self, node: cst.SimpleString, path: str) -> None:
+        if node in self._doubtful:
+            self._report(node, repr(path), _LEFT.format(self._doubtful[node]))
+        elif _split(path)[0] != "cassandra":
+            self._report(node, repr(path), _LEFT.format("a part"))
 
 
 def _with_text(node: cst.SimpleString, old: str, new: str) -> cst.SimpleString:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +23,13 @@ from tests.test_migration import documented
 def rewritten(source: str) -> tuple[str, list[tuple[int, str]]]:
     after, problems = migrated(source.encode())
     return after.decode(), problems
+
+
+def executed(source: str) -> None:
+    """A name that nothing binds any more shows when it is used."""
+    names: dict[str, Any] = {}
+    exec(compile(source, "migrated", "exec"), names)
+    assert names.keys() >= set(names.get("__all__", ()))
 
 
 CASES = [
@@ -155,6 +163,9 @@ UNTOUCHED = [
     "def f(cassandra):\n    return cassandra.cluster\n",
     '"""Talks to cassandra.cluster."""\n',
     "class A:\n    cassandra = 1\n    def f(self):\n        return self.cassandra.cluster\n",
+    "def f(x: Literal['cassandra'], y: 'list[app.cassandra.query]', z: 'cassandra_x.y') -> 'cassandra': ...\n",
+    "from unittest.mock import patch\npatch('app.cassandra.connect')\npatch('app.cassandra_x.cluster')\n",
+    "import sys\nsys.modules['app.cassandra']\nx['cassandra']\n'cassandra' in x\nx.pop('cassandra', sys.path)\n",
 ]
 
 
@@ -181,6 +192,31 @@ LINES = [
         "import cassandra\nclass A:\n    cassandra = cassandra\n",
         "import geventcql as cassandra\nclass A:\n    cassandra = cassandra\n",
     ),
+    (
+        "import cassandra\nclass A:\n    if 1:\n        cassandra = cassandra.ReadTimeout\n",
+        "import geventcql as cassandra\nclass A:\n    if 1:\n        cassandra = cassandra.ReadTimeout\n",
+    ),
+    (
+        "import cassandra\nclass A:\n    cassandra: cassandra.ReadTimeout\n",
+        "import geventcql as cassandra\nclass A:\n    cassandra: cassandra.ReadTimeout\n",
+    ),
+    (
+        "class A:\n    import cassandra\n    def f(self):\n        return self.cassandra.ReadTimeout\nA().f()\n",
+        "class A:\n    import geventcql as cassandra\n    def f(self):\n        return self.cassandra.ReadTimeout\nA().f()\n",
+    ),
+    (
+        "import cassandra.cluster\nclass A:\n    cassandra: int\n    def f(self):\n        return cassandra\nA().f()\n",
+        "import geventcql.cluster\nclass A:\n    cassandra: int\n    def f(self):\n        return geventcql\nA().f()\n",
+    ),
+    (
+        "import cassandra\n__all__ = ['cassandra']\ncassandra.Timeout\n",
+        "import geventcql as cassandra\n__all__ = ['cassandra']\ncassandra.Timeout\n",
+    ),
+    (
+        "import cassandra\n__all__: list[str] = []\n__all__ += ('cassandra',)\n",
+        "import geventcql as cassandra\n__all__: list[str] = []\n__all__ += ('cassandra',)\n",
+    ),
+    ("import cassandra\n__all__ = ['x']\nx = cassandra\n", "import geventcql\n__all__ = ['x']\nx = geventcql\n"),
 ]
 
 
@@ -189,13 +225,16 @@ def test_nothing_is_lost_or_unbound(before: str, after: str) -> None:
     made, problems = rewritten(before)
     assert made == after and problems == []
     assert rewritten(made)[0] == made
-    compile(made, "made", "exec")
+    executed(made)
 
 
 FALLBACKS = [
     "try:\n    from geventcql.cluster import Cluster\nexcept ImportError:\n    from cassandra.cluster import Cluster\n",
     "if OLD:\n    from cassandra.cluster import Cluster\nelse:\n    from geventcql.cluster import Cluster\n",
     "if OLD:\n    import cassandra.cluster as c\nelse:\n    import geventcql.cluster as c\n",
+    "if OLD:\n    import cassandra\n    e = cassandra.Timeout\nelse:\n    import geventcql\n    e = geventcql.Timeout\n",
+    "def f():\n    print(cassandra, cassandra.Timeout)\n"
+    "try:\n    import geventcql\nexcept ImportError:\n    import cassandra\n    f()\n",
 ]
 
 
@@ -203,6 +242,44 @@ FALLBACKS = [
 def test_what_stands_in_for_geventcql_stays(source: str) -> None:
     made, [(_, text)] = rewritten(source)
     assert made == source and "imported where geventcql is not" in text
+
+
+IMPORTS_THAT_STAY = [
+    (
+        "import cassandra.cqlengine\nx = cassandra.ConsistencyLevel.ONE\n",
+        None,
+        ["1: cassandra.cqlengine: the object", "2: cassandra.ConsistencyLevel.ONE: it is geventcql.ConsistencyLevel.ONE here"],
+    ),
+    (
+        "def f():\n    return cassandra.Timeout, cassandra\nimport cassandra.io.asyncioreactor\nf()\n",
+        None,
+        ["2: cassandra.Timeout: it is", "2: cassandra: it is geventcql here", "3: cassandra.io.asyncioreactor: there is one"],
+    ),
+    (
+        "import cassandra.cqlengine\nimport cassandra.query\nx = cassandra.Timeout\n",
+        "import cassandra.cqlengine\nimport geventcql.query\nx = geventcql.Timeout\n",
+        ["1: cassandra.cqlengine: the object"],
+    ),
+    (
+        "import cassandra\ndef f():\n    import cassandra.cqlengine\n    return cassandra.Timeout\nx = cassandra, f()\n",
+        "import geventcql\ndef f():\n    import cassandra.cqlengine\n    return cassandra.Timeout\nx = geventcql, f()\n",
+        ["3: cassandra.cqlengine: the object", "4: cassandra.Timeout: it is geventcql.Timeout here, but its"],
+    ),
+    (
+        "import cassandra.cqlengine, cassandra.query\nx = cassandra.query.dict_factory\n",
+        "import cassandra.cqlengine, geventcql.query\nx = geventcql.query.dict_factory\n",
+        ["1: cassandra.cqlengine: the object"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "told"), IMPORTS_THAT_STAY, ids=range(len(IMPORTS_THAT_STAY)))
+def test_uses_stay_where_all_their_imports_do(before: str, after: str | None, told: list[str]) -> None:
+    made, problems = rewritten(before)
+    assert made == (before if after is None else after)
+    assert [f"{line}: {text}"[: len(start)] for (line, text), start in zip(problems, told, strict=True)] == told
+    assert rewritten(made)[0] == made
+    executed(made)
 
 
 PROBLEMS = [
@@ -250,6 +327,11 @@ PROBLEMS = [
         "2: cassandra.cluster.SimpleStatement: it is geventcql.query.SimpleStatement here",
     ),
     ("import cassandra.cluster\ncassandra = 1\n", None, "1: cassandra.cluster: the name cassandra is bound"),
+    (
+        "import cassandra.cluster\nclass A:\n    cassandra: cassandra.cluster.Session\n",
+        None,
+        "1: cassandra.cluster: the name cassandra is bound",
+    ),
     ('x = "cassandra.cluster.Session"\n', None, "1: 'cassandra.cluster.Session': a string that may name"),
     (
         'from unittest.mock import patch\npatch("cassandra.cqlengine.connection.setup")\n',
@@ -268,6 +350,37 @@ PROBLEMS = [
         "2: 'cassandra.cluster.Cluster': a string that may name",
     ),
     ('structlog.get_logger("cassandra")\n', None, "1: 'cassandra': a string that may name a logger"),
+    (
+        'import logging\nlogging.getLogger("cassandra.cqlengine.connection")\n',
+        None,
+        "2: cassandra.cqlengine.connection: the object mapper",
+    ),
+    (
+        'LOG = {"loggers": {"cassandra": {}, "cassandra.cqlengine": {}}}\n',
+        'LOG = {"loggers": {"geventcql": {}, "cassandra.cqlengine": {}}}\n',
+        "1: cassandra.cqlengine: the object mapper",
+    ),
+    ("import cassandra.cluster\n__all__ = ['cassandra']\n", None, "1: cassandra.cluster: the name cassandra is bound"),
+    (
+        "from unittest.mock import patch\npatch('app.db.cassandra.cluster.Cluster')\n",
+        None,
+        "2: 'app.db.cassandra.cluster.Cluster': may name a part of cassandra-driver that app.db imports",
+    ),
+    *(
+        (f"import sys\nfrom unittest.mock import patch\n{use}\n", None, "3: 'cassandra': a string that may name a module")
+        for use in [
+            "sys.modules['cassandra'] = None",
+            "sys.modules.pop('cassandra', None)",
+            "'cassandra' in sys.modules",
+            "patch.dict('sys.modules', {'cassandra': None})",
+            "monkeypatch.setitem(sys.modules, 'cassandra', None)",
+        ]
+    ),
+    (
+        "def f() -> 'list[cassandra.query.Statement]': ...\n",
+        None,
+        "1: 'list[cassandra.query.Statement]': a string that may name a part",
+    ),
     (
         'from importlib.metadata import version\nversion("cassandra-driver")\n',
         None,
