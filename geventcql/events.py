@@ -81,6 +81,9 @@ class Events:
             except (Exception, gevent.Timeout) as error:  # policies' and factories' errors are an application's
                 log.warning("the topology could not be read, trying again in %s s: %s", reconnecting.PAUSE, error)
                 self.refresh_soon(reconnecting.PAUSE)
+            except BaseException:  # killed: the greenlet that follows reads it
+                self.refresh_soon(0.0)
+                raise
         elif self._keyspaces_due is not None and self._keyspaces_due <= now:
             self._keyspaces_due = None
             try:
@@ -88,6 +91,9 @@ class Events:
             except (Exception, gevent.Timeout) as error:
                 log.warning("the keyspaces could not be read, trying again in %s s: %s", reconnecting.PAUSE, error)
                 self._keyspaces_due = monotonic() + reconnecting.PAUSE
+            except BaseException:
+                self._keyspaces_due = now
+                raise
 
     def _sort(self, event: Event) -> None:
         log.debug("event: %s %s", event.event_type, event.event_args)

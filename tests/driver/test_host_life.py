@@ -572,6 +572,33 @@ def test_agreement_is_looked_at_again_when_a_look_takes_too_long() -> None:
         assert future.is_schema_agreed and not slow
 
 
+@pytest.mark.parametrize("what", ["topology", "keyspaces"])
+def test_what_the_control_greenlet_was_reading_when_it_was_killed_is_read_again(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.02)
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, _session, _told):
+        control = cluster._control
+        asking = gevent.event.Event()
+
+        def never(*args: Any) -> Any:
+            asking.set()
+            gevent.sleep(30)
+
+        monkeypatch.setattr(control, "query_on", never)
+        joined = nodes.add() if what == "topology" else None
+        for node in nodes:
+            have_keyspaces(node, "new")
+        event = schema_event("CREATED", "KEYSPACE", "new")
+        nodes.push(event if joined is None else topology_change("NEW_NODE", joined.host, nodes.port))
+        assert asking.wait(5)
+        monkeypatch.undo()
+        monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.02)
+        gevent.kill(control._reconciler.greenlet)
+        settle(lambda: "new" in cluster.metadata.keyspaces.known)
+        assert len(cluster.metadata.all_hosts()) == len(nodes)
+
+
 def test_the_killed_greenlets_of_a_cluster_are_followed_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever ends all greenlets that there are does not wait for ever, and what lives on is looked after."""
     monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.02)
