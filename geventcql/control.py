@@ -253,7 +253,7 @@ class ControlConnection:
             raise
         cluster._settle_version(connection.version)
         # What changed while there was no control connection was not heard of.
-        cluster.metadata.forget_schema()
+        cluster.metadata.forget_schema(names_too=not cluster.token_metadata_enabled)  # else they have just been read
         cluster._preparer.cache.clear()
         return connection, host
 

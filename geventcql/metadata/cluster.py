@@ -121,11 +121,13 @@ class Metadata:
         """
         self._keyspaces.changed(change)
 
-    def forget_schema(self) -> None:
+    def forget_schema(self, names_too: bool = False) -> None:
         """Changes may have been missed: whatever is in the keyspaces is read anew when it is next looked at; does not
         switch.
+
+        :param names_too: which keyspaces there are, and their replication, too
         """
-        self._keyspaces.forget()
+        self._keyspaces.forget(names_too)
 
     def export_schema_as_string(self) -> str:
         """The statements that make all keyspaces and what is in them. Reads what has not been read, and waits."""

@@ -258,8 +258,10 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         """Names of those that have changed since they were read, or have come since."""
         self._virtual: Mapping[str, KeyspaceMetadata] | None = None
         self._version = 0
-        self._begun = self._taken = 0
-        """How many readings were begun, and the number of the last one that was taken."""
+        self._begun = self._taken = self._forgotten = 0
+        """How many readings were begun; the numbers of the last one that was taken, and of the last one that may have begun
+        before something changed unheard.
+        """
 
     @classmethod
     def of(cls, found: Mapping[str, KeyspaceMetadata], on_replication: Callable[[], object]) -> Keyspaces:
@@ -325,10 +327,16 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
             if self._is_read:  # they may have been dropped
                 keyspaces = [keyspace for keyspace in keyspaces if keyspace.name not in unknown]
         self.replace(keyspaces)
-        self._stale = stale
+        self._is_read, self._stale = number > self._forgotten, stale
 
-    def forget(self) -> None:
-        """Anything may have changed, but for names and replication, which whoever calls this reads himself."""
+    def forget(self, names_too: bool = False) -> None:
+        """Anything may have changed; does not wait.
+
+        :param names_too: names and replication, too, unless whoever calls this has read them himself
+        """
+        if names_too:
+            self._version += 1
+            self._is_read, self._forgotten = False, self._begun
         self._virtual = None
         for keyspace in self.known.values():
             keyspace._contents.forget()

@@ -195,6 +195,19 @@ def test_what_changed_without_a_control_connection(
     assert cluster.metadata.keyspaces["ks"].tables is ks.tables
 
 
+def test_keyspaces_that_changed_without_a_control_connection_where_connecting_reads_none(
+    node: FakeNode, schema: SchemaServer
+) -> None:
+    with cluster_of(node, token_metadata_enabled=False) as cluster:
+        cluster.connect()
+        assert "ks" in cluster.metadata.keyspaces and "new" not in cluster.metadata.keyspaces
+        schema.keyspace("new")
+        before = cluster._control.connection
+        node.drop_connections()
+        eventually(lambda: cluster._control.connection not in (None, before))
+        assert "new" in cluster.metadata.keyspaces
+
+
 def test_a_shutdown_while_others_wait(node: FakeNode, cluster: Cluster, ks: KeyspaceMetadata) -> None:
     assert ks.tables["b"].name == "b"
     rule = node.on(ONE_TABLE)

@@ -251,6 +251,15 @@ def test_all_is_forgotten(metadata: Metadata, ks: KeyspaceMetadata, server: Sche
     assert server.asked() == [*TABLE_KINDS, "views"]
 
 
+def test_keyspaces_are_forgotten_while_they_are_read(metadata: Metadata, server: SchemaServer) -> None:
+    server.meanwhile = lambda: metadata.forget_schema(names_too=True)
+    metadata.keyspaces.refresh()
+    server.keyspace("new")
+    assert "ks" in metadata.keyspaces.known and "new" in metadata.keyspaces
+    server.asked()
+    assert len(metadata.keyspaces) == 2 and "keyspaces" not in server.asked()
+
+
 def test_keyspaces_that_nobody_has_read(server: SchemaServer) -> None:
     metadata = Metadata(server)
     assert "ks" in metadata.keyspaces and server.asked() == ["keyspaces"]
