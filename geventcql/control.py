@@ -196,9 +196,11 @@ class ControlConnection:
             before.on_close = None
             before.close()
         self._answer().set(connection)
-        for known in self.cluster.metadata.all_hosts():  # that this one, or others, are up may have been told meanwhile
-            if known.is_up is False or (known is host and not self.cluster._registry.is_connected(known)):
+        for known in self.cluster.metadata.all_hosts():  # that others are up may have been told meanwhile
+            if known is host and not self.cluster._registry.is_connected(known):
                 self.cluster._registry.rumour(known, is_up=True)
+            elif known.is_up is False:
+                self.cluster._registry.look_again(known)
 
     def _on_close(self, connection: Connection, cause: BaseException | None) -> None:
         if connection is self._connection:

@@ -116,6 +116,12 @@ class HostRegistry:
         if supervisor is not None:
             supervisor.rumour(is_up)
 
+    def look_again(self, host: Host) -> None:
+        """That a host is up again may have been told, and not heard."""
+        supervisor = self._supervisors.get(host)
+        if supervisor is not None:
+            supervisor.look_again()
+
     def doubt(self, connection: Connection) -> None:
         """A connection has fallen silent; in the hub."""
         for supervisor in self._supervisors.values():

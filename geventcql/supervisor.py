@@ -148,6 +148,8 @@ class HostSupervisor:
         """Where the host is now, until all have been told."""
         self._has_failed = False
         """Whether it was we who found the host down."""
+        self._is_word_old = False
+        """Whether the server may have said since that the host is up, and we did not hear it."""
         self._look_at = monotonic() + IDLE
         self._reconciler = Reconciler(host, self._wake, self._reconcile, lambda: self._ended)
         self.ended = self._reconciler.ended
@@ -175,6 +177,11 @@ class HostSupervisor:
         self._rumour = is_up
         self.said_down = not is_up
         self._wake.set()
+
+    def look_again(self) -> None:
+        """What the server last said of the host, which is down, may not be its last word."""
+        self._is_word_old = True
+        self.hurry()
 
     def hurry(self) -> None:
         """What kept connections from being opened may be over: try again at once."""
@@ -252,7 +259,7 @@ class HostSupervisor:
 
     def _is_to_be_probed(self) -> bool:
         """A policy may not use a host as long as it is down; nobody else would find out that it is up again."""
-        return not self._kept and self._has_failed and not self.host.is_up
+        return not self._kept and (self._has_failed or self._is_word_old) and not self.host.is_up
 
     def _reconcile(self) -> float | None:
         gevent.wait([each.ended for each in self._predecessors])  # what befell them is told before what befalls this one
@@ -338,10 +345,14 @@ class HostSupervisor:
         is_up, self._rumour = self._rumour, None
         if is_up is None:
             return
+        self._is_word_old = False
         if is_up:
             self.hurry()
         if not self._kept:  # nobody has a connection to tell by
-            self._up() if is_up else self._down()
+            if not is_up:
+                self._down()
+            elif not self._has_failed:  # else it is to be probed, at once
+                self._up()
         elif not is_up:
             for pool in self.pools:
                 for connection in pool.open_connections:
@@ -405,7 +416,7 @@ class HostSupervisor:
         if self.backoff.again:
             count(self._cluster, "reconnects", self.host)
         self.backoff.opened()
-        self.said_down = self._has_failed = False
+        self.said_down = self._has_failed = self._is_word_old = False
         if kept is None:
             connection.close()
         else:

@@ -408,6 +408,57 @@ def test_the_state_of_a_host_that_nobody_uses_is_what_is_said_of_it() -> None:
             assert told.news == [("down", nodes[1].host), ("up", nodes[1].host)]
 
 
+def lose_the_control_connection(cluster: Cluster, times: int = 3) -> None:
+    for _ in range(times):
+        before = cluster._control.connection
+        before.defunct(ConnectionResetError("made up"))
+        settle(lambda was=before: cluster._control.connection not in (None, was))
+
+
+class OnlyUp(RoundRobinPolicy):
+    """Leaves hosts out as long as they are down."""
+
+    def distance(self, host: Any) -> int:
+        return HostDistance.LOCAL if host in self._live_hosts else HostDistance.IGNORED
+
+
+@pytest.mark.parametrize("policy", [OnlyUp(), DCAwareRoundRobinPolicy("dc1")], ids=["left out while down", "not used"])
+def test_a_dead_host_without_pools_is_not_up_because_the_control_connection_is(policy: Any) -> None:
+    with FakeCluster({"dc1": 1, "dc2": 1}) as nodes, connected(nodes, load_balancing_policy=policy) as (cluster, _, told):
+        dead = nodes[1]
+        dead.stop()
+        nodes[0].push(status_change("DOWN", dead.host, nodes.port))
+        settle(lambda: told.news == [("down", dead.host)])
+        lose_the_control_connection(cluster)
+        assert told.news == [("down", dead.host)]
+        dead.start()
+        settle(lambda: told.news[1:] == [("up", dead.host)])
+
+
+def test_word_that_a_host_is_up_is_looked_into_where_we_have_found_it_down() -> None:
+    with FakeCluster(2) as nodes, connected(nodes, load_balancing_policy=OnlyUp()) as (cluster, _session, told):
+        dead = other_node(cluster, nodes)
+        dead.stop()
+        settle(lambda: told.news == [("down", dead.host)])
+        nodes.push(status_change("UP", dead.host, nodes.port))
+        settle(lambda: told.news == [("down", dead.host)])
+        dead.start()
+        settle(lambda: told.news[1:] == [("up", dead.host)])
+
+
+def test_word_that_an_unused_host_is_up_counts_though_other_words_were_missed() -> None:
+    """A host that cannot be reached from here, and need not: nobody uses it."""
+    policy = DCAwareRoundRobinPolicy("dc1")
+    with FakeCluster({"dc1": 1, "dc2": 1}) as nodes, connected(nodes, load_balancing_policy=policy) as (cluster, _, told):
+        far = nodes[1]
+        far.stop()
+        nodes[0].push(status_change("DOWN", far.host, nodes.port))
+        settle(lambda: told.news == [("down", far.host)])
+        lose_the_control_connection(cluster, times=1)
+        nodes[0].push(status_change("UP", far.host, nodes.port))
+        settle(lambda: told.news[1:] == [("up", far.host)])
+
+
 # -- listeners and policies that take their time ----------------------------------------------------------------------------
 
 
