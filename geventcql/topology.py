@@ -47,7 +47,7 @@ class Topology:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._missing: set[Host] = set()
-        """Hosts that the last reading did not show."""
+        """Hosts that the last reading did not show, or that were said to be removed before it."""
         self._removed: set[tuple[str, int]] = set()
         """Addresses of nodes that the server says were removed, until the next reading."""
         self._partitioner = ""
@@ -63,7 +63,7 @@ class Topology:
 
         :param local: the row of system.local
         :param nodes: all nodes, that one's too
-        :returns: whether another reading should confirm that hosts are gone
+        :returns: whether another reading should tell if hosts are gone
         """
         metadata = self._cluster.metadata
         metadata.cluster_name = local.get("cluster_name")
@@ -119,9 +119,11 @@ class Topology:
         taken = {registry.endpoint(host) for host in hosts if host.host_id in seen}
         missing = set()
         for host in hosts:
-            if host.host_id in seen:
-                continue
             address = (host.broadcast_rpc_address or host.address, host.broadcast_rpc_port or host.endpoint.port)
+            if host.host_id in seen:
+                if address in self._removed:  # the word or the reading is late
+                    missing.add(host)
+                continue
             confirmed = host in self._missing and not registry.is_connected(host)
             if confirmed or address in self._removed or registry.endpoint(host) in taken:  # connections there prove nothing
                 log.info("%s has left the cluster", host)

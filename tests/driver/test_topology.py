@@ -67,6 +67,28 @@ def test_a_node_is_removed() -> None:
         answers(session, nodes)
 
 
+def test_a_node_that_is_removed_and_shown_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its removal is told before the node that tells it has forgotten it."""
+    monkeypatch.setattr("geventcql.control.CONFIRM_AFTER", 0.02)
+    with FakeCluster(2) as nodes, connected(nodes) as (cluster, _session, told):
+        gone, control = other_node(cluster, nodes), cluster._control
+        gone.stop()
+        eventually(lambda: told.news == [("down", gone.host)])
+        peers = control.peers
+
+        def still_shown(connection: Any) -> Any:
+            rows = peers(connection)
+            if gone in nodes:
+                nodes.remove(gone)
+            return rows
+
+        monkeypatch.setattr(control, "peers", still_shown)
+        nodes.push(topology_change("REMOVED_NODE", gone.host, nodes.port))
+        settle(lambda: told.news[1:] == [("remove", gone.host)])
+        assert addresses(cluster) == set(nodes.addresses)
+        settle(lambda: control.events.due is None)
+
+
 def test_a_node_that_is_removed_finishes_what_it_has() -> None:
     with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
         control = cluster.get_control_connection_host().address
