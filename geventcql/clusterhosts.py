@@ -141,6 +141,7 @@ class ClusterHosts(ClusterOptions):
 
         :param force_token_rebuild: make the token map anew even if nothing has changed
         :raises DriverException: nobody could be asked
+        :raises BlockingSwitchOutError: called by an address translator or end point factory, which it would wait for
         """
         self._check_connected()
         self._control.refresh_topology(force_token_rebuild)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import AsyncResult, Event
+from gevent.exceptions import BlockingSwitchOutError
 
 from geventcql import reconnecting
 from geventcql.agreement import wait_for_agreement
@@ -390,7 +391,10 @@ class ControlConnection:
         """Have the topology read again, and wait for it.
 
         :raises DriverException: it could not be read
+        :raises BlockingSwitchOutError: it is the control greenlet that asks, which would wait for itself
         """
+        if self.is_own_greenlet():
+            raise BlockingSwitchOutError("translators and factories of addresses must not wait for the reading that asks them")
         refreshed = self._refreshed
         self.events.refresh_soon(0.0)
         self._wake.set()

@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from gevent.exceptions import BlockingSwitchOutError
 
 from geventcql.cluster import Cluster
 from geventcql.errors import ConnectionShutdown
@@ -104,6 +105,23 @@ def test_the_control_greenlet_does_not_wait_for_itself() -> None:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)
+
+
+def test_a_refresh_that_the_control_greenlet_would_wait_for_itself() -> None:
+    class Refreshing(AddressTranslator):
+        """Wants another reading while it is asked in one."""
+
+        def translate(self, addr: str) -> str:
+            if cluster.metadata.all_hosts():
+                with gevent.Timeout(2):
+                    found.append(outcome(cluster.refresh_nodes))
+            return addr
+
+    found: list[Any] = []
+    with FakeCluster(2) as nodes, cluster_of(nodes, address_translator=Refreshing(), **AT_ONCE) as cluster:
+        cluster.connect()
+        gevent.spawn(cluster.refresh_nodes).get(timeout=10)
+        assert found and all(isinstance(error, BlockingSwitchOutError) for error in found)
 
 
 def test_a_refresh_that_the_shutdown_cuts_short_ends() -> None:
