@@ -130,16 +130,24 @@ class HostRegistry:
 
     # -- telling --------------------------------------------------------------------------------------------------------
 
-    def tell_all(self, method: str, host: Host) -> None:
-        """Tell policies, then listeners, what has become of a host; in its supervisor. Policies may switch."""
-        self.tell_policies(method, host)
-        self._tell_listeners(method, host)
+    def tell_all(self, method: str, host: Host) -> gevent.GreenletExit | None:
+        """Tell policies, then listeners, what has become of a host; in its supervisor. Policies may switch.
 
-    def tell_policies(self, method: str, host: Host) -> None:
-        """Tell policies what has become of a host, in its supervisor; they may switch, and see other hosts differently."""
+        :returns: as :meth:`tell_policies`
+        """
+        killed = self.tell_policies(method, host)
+        self._tell_listeners(method, host)
+        return killed
+
+    def tell_policies(self, method: str, host: Host) -> gevent.GreenletExit | None:
+        """Tell policies what has become of a host, in its supervisor; they may switch, and see other hosts differently.
+
+        :returns: what should have ended the greenlet meanwhile
+        """
         self.changed()
-        self.introductions.tell(method, host)
+        killed = self.introductions.tell(method, host)
         self.reconsider()
+        return killed
 
     def _policy_known(self) -> None:
         """There is another policy that knows the hosts, and may use some that none has used; it may switch."""

@@ -88,8 +88,11 @@ class Introductions:
         self._on_known()
         return True
 
-    def tell(self, method: str, host: Host) -> None:
-        """Tell the policies what has become of a host; they may switch."""
+    def tell(self, method: str, host: Host) -> gevent.GreenletExit | None:
+        """Tell the policies what has become of a host; they may switch.
+
+        :returns: what should have ended the greenlet meanwhile: first all are told
+        """
         if method == "on_add":
             self._hosts[host] = host
         elif method == "on_remove":
@@ -102,10 +105,9 @@ class Introductions:
         for policy in known:
             try:
                 tell(policy, method, host)
-            except gevent.GreenletExit as error:  # the others are to be told all the same
+            except gevent.GreenletExit as error:
                 killed = error
-        if killed is not None:
-            raise killed
+        return killed
 
     def begin_with(self, hosts: list[Host]) -> None:
         """These are the first hosts: policies are populated with them."""

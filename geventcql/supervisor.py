@@ -141,11 +141,10 @@ class HostSupervisor:
         self._rumour: bool | None = None
         """What the server last said of the host, up or down, if that has not been looked at."""
         self._attempt: _Attempt | None = None
-        # What a greenlet that is killed leaves to the one that follows it: that may tell policies twice.
-        self._owed: str | None = None
-        """What has become of the host, until all have been told."""
         self._moved: str | None = None
-        """Where the host is now, until all have been told."""
+        """Where the host is now, until all have been told: by the greenlet that follows, if this one is killed."""
+        self._killed: gevent.GreenletExit | None = None
+        """What should have ended the greenlet while policies were told: it ends behind that."""
         self._has_failed = False
         """Whether it was we who found the host down."""
         self._is_word_old = False
@@ -268,10 +267,8 @@ class HostSupervisor:
             self._leave()
             return None
         if self._is_new:
-            self._arrive()
             self._is_new = False
-        if self._owed is not None:
-            self._tell(self._owed)
+            self._arrive()
         self._settle()
         self._harvest()
         self._size_pools()
@@ -280,11 +277,14 @@ class HostSupervisor:
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + IDLE
             self._close_unused()
+        killed, self._killed = self._killed, None
+        if killed is not None:
+            raise killed
         return self.due()
 
     def _arrive(self) -> None:
         self._set_up()
-        self._registry.tell_all("on_add", self.host)
+        self._tell("on_add")
 
     def _leave(self) -> None:
         self._ended = True
@@ -292,14 +292,14 @@ class HostSupervisor:
         for keyspace in list(self._kept):
             self._drop_pool(keyspace)
         if not self._is_new:  # else nobody has heard of it
-            self._registry.tell_all("on_remove", self.host)
+            self._tell("on_remove")
 
     def _settle(self) -> None:
         """Have the host known to be where it is."""
         host, (endpoint, datacenter, rack) = self.host, self.place
         if endpoint != host.endpoint:
             log.info("%s is at %s now", host, endpoint)
-            self._registry.tell_all("on_remove", host)
+            self._tell("on_remove")
             self._moved = "elsewhere"
             host.set_location_info(datacenter, rack)
             self._registry.move(host, endpoint)
@@ -309,7 +309,7 @@ class HostSupervisor:
                 for connection in list(pool.connections):
                     pool.succeed(connection)
         elif (datacenter, rack) != (host.datacenter, host.rack):
-            self._registry.tell_policies("on_down", host)
+            self._killed = self._registry.tell_policies("on_down", host) or self._killed
             self._moved = "in another rack"
             host.set_location_info(datacenter, rack)
         if self._moved is None:
@@ -318,7 +318,7 @@ class HostSupervisor:
         if self._moved == "elsewhere":
             self._arrive()
         elif host.is_up:
-            self._registry.tell_policies("on_up", host)
+            self._killed = self._registry.tell_policies("on_up", host) or self._killed
         self._moved = None
 
     def _size_pools(self) -> None:
@@ -465,9 +465,7 @@ class HostSupervisor:
             self._tell("on_down")
 
     def _tell(self, method: str) -> None:
-        self._owed = method if self._owed is None else None  # once more, not again and again
-        self._registry.tell_all(method, self.host)
-        self._owed = None
+        self._killed = self._registry.tell_all(method, self.host) or self._killed
 
     def _up(self) -> None:
         was = self.host.is_up

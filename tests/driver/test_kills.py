@@ -88,9 +88,9 @@ def test_while_a_host_is_found_elsewhere(nodes: FakeCluster, monkeypatch: pytest
 def test_while_policies_are_told(nodes: FakeCluster) -> None:
     class Slow(RoundRobinPolicy):
         def on_down(self, host: Any) -> None:
+            super().on_down(host)
             telling.set()
             gevent.sleep(0.1)
-            super().on_down(host)
 
     telling = Event()
     with connected(nodes, load_balancing_policy=Slow()) as (cluster, session, told):
