@@ -99,10 +99,7 @@ class Attempt(Execution):
         self.done = True
         self.sink = None
         self._orphan()
-        if self.waiting:
-            self.queue.cancelled()
-        if self._pausing is not None:
-            self._pausing.set()
+        self._wait_no_more()
 
     def stop_timer(self) -> None:
         """It has been answered, or will not be."""

@@ -45,6 +45,7 @@ from geventcql.protocol.constants import ConsistencyLevel, Opcode
 from geventcql.protocol.responses import SchemaChange
 from geventcql.reconciling import Reconciler
 from geventcql.reconnecting import Backoff
+from geventcql.sinks import all_told
 from geventcql.topology import Node, Topology
 
 if TYPE_CHECKING:
@@ -141,9 +142,9 @@ class ControlConnection:
             opened: Connection = self._asked_for.get()
             return opened
         tried = dict(self._tried)
-        told = "; ".join(f"{endpoint}: {error}" for endpoint, error in tried.items())
+        told = all_told(tried) or "none has answered yet"
         raise NoHostAvailable(
-            f"no server could be asked within {wait} s, the control connection was lost: {told or 'none has answered yet'}; "
+            f"no server could be asked within {wait} s, the control connection was lost: {told}; "
             f"being tried: {self._trying}",
             tried,
         )
@@ -237,8 +238,7 @@ class ControlConnection:
                 level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
                 log.log(level, "control connection: %s: %s", endpoint, error)
                 errors[str(endpoint)] = error
-        told = "; ".join(f"{endpoint}: {error}" for endpoint, error in errors.items())
-        raise NoHostAvailable(f"Unable to connect to any servers: {told or 'there are none'}", errors)
+        raise NoHostAvailable(f"Unable to connect to any servers: {all_told(errors) or 'there are none'}", errors)
 
     def _open(self, endpoint: EndPoint) -> tuple[Connection, Host | None]:
         cluster = self.cluster

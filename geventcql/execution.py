@@ -32,7 +32,7 @@ from geventcql.protocol import responses
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.requeststate import RequestState
 from geventcql.retrying import Verdict, judge
-from geventcql.sinks import Cancelled, Fetch, as_outcome, told
+from geventcql.sinks import Cancelled, Fetch, all_told, as_outcome, told
 
 if TYPE_CHECKING:
     from geventcql.net.pool import HostPool
@@ -163,8 +163,9 @@ class Execution(RequestState):
                     self.errors[pool.host] = pool.last_error
         if not self.errors:
             return NoHostAvailable("the load-balancing policy gave no host to ask", {})
-        outcomes = "; ".join(f"{host}: {told(error, str)}" for host, error in self.errors.items())
-        return NoHostAvailable(f"Unable to complete the operation against any hosts: {outcomes}", self.errors)
+        return NoHostAvailable(
+            f"Unable to complete the operation against any hosts: {all_told(self.errors)}", self.errors
+        )
 
     # -- a target of connections: reader and hub, nothing switches --------------------------------------------------------
 
@@ -226,6 +227,10 @@ class Execution(RequestState):
             return
         self._orphan()
         self._fail(Cancelled("the request was cancelled: the greenlet that waited for it is gone"))
+        self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
+        """It has ended: a queue that it waits in has one less, and its pause is over."""
         if self.waiting:
             self.queue.cancelled()
         if self._pausing is not None:

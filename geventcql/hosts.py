@@ -20,6 +20,7 @@ from geventcql.introducing import Introductions, tell
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
 from geventcql.policies import HostDistance
+from geventcql.sinks import all_told
 from geventcql.supervisor import HostSupervisor, Place
 
 if TYPE_CHECKING:
@@ -215,8 +216,7 @@ class HostRegistry:
         if any(tried.value is True for tried in tries.values()):
             return
         errors = {str(host): tried.value for host, tried in tries.items()}
-        told = "; ".join(f"{host}: {error}" for host, error in errors.items())
-        raise NoHostAvailable(f"Unable to connect to any servers: {told or 'the policies use none'}", errors)
+        raise NoHostAvailable(f"Unable to connect to any servers: {all_told(errors) or 'the policies use none'}", errors)
 
     def pool(self, host: Host, keyspace: str | None) -> HostPool | None:
         """The pool for ``keyspace`` on ``host``; None if there is none (yet)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import gevent
@@ -10,7 +10,7 @@ from gevent.event import AsyncResult
 
 from geventcql.errors import ConnectionShutdown
 
-__all__ = ["Cancelled", "Fetch", "Sink", "as_outcome", "told"]
+__all__ = ["Cancelled", "Fetch", "Sink", "all_told", "as_outcome", "told"]
 
 
 class Cancelled(ConnectionShutdown):
@@ -56,3 +56,8 @@ def told(error: BaseException, how: Callable[[BaseException], str] = repr) -> st
         return how(error)
     except Exception:
         return f"<{type(error).__name__}>"
+
+
+def all_told(errors: Mapping[Any, BaseException]) -> str:
+    """What became of each host or end point, for the text of a NoHostAvailable."""
+    return "; ".join(f"{where}: {told(error, str)}" for where, error in errors.items())
