@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
 import time
 from typing import Any
 
 import gevent
 import pytest
-from gevent.threadpool import ThreadPool
 
 from geventcql.concurrent import execute_concurrent_with_args
 from geventcql.session import Session
-from tests.integration.peer import ROOT
-from tests.integration.support import DDL_TIMEOUT
+from tests.integration.support import DDL_TIMEOUT, alone
 
 pytest_plugins = "tests.integration.fixtures"
 
@@ -24,6 +19,7 @@ KEYS = 1000
 SHORT = 5.0
 LONG = 60.0
 MEMORY_GROWTH = 200.0  # MB; twice what it takes
+FLAT = 5.0  # MB
 TIMEOUT = 120.0  # of each request: the server has two cores here, and its client one of them
 
 
@@ -81,16 +77,17 @@ def test_a_crowd_for_long(sessions: dict[int, Session], table: str, greenlets: i
 @pytest.mark.parametrize("version", [4, 5])
 def test_ten_thousand_greenlets(cassandra: Any, table: str, version: int) -> None:
     """In a process of their own, for its memory."""
-    command = [sys.executable, "-m", "tests.integration.crowd", cassandra.contact_points[0], str(cassandra.port)]
-    pool = ThreadPool(1)  # the wait for the process is not to block the hub
-    try:
-        done = pool.apply(
-            lambda: subprocess.run([*command, str(version), table], cwd=ROOT, capture_output=True, text=True, timeout=280)
-        )
-    finally:
-        pool.kill()
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    result = alone("ten_thousand", cassandra, table, version)
     assert result["greenlets"] == 10_000 and result["right"] == 20_000
     print(result)
     assert result["growth"] < MEMORY_GROWTH, result
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_million_requests(cassandra: Any, table: str) -> None:
+    """Memory stays what it is, though each request has a deadline that is later than thousands of other requests."""
+    result = alone("million", cassandra, table)
+    assert result["right"] == 1_000_000
+    print(result)
+    assert result["growth"] < FLAT, result

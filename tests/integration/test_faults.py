@@ -21,7 +21,7 @@ from geventcql.session import Session
 from geventcql.testing import CassandraCluster, CassandraNode
 from tests.integration.faults import SECONDS, Load, Told, in_full_use, make_table, restart_noting_when_it_listens, wait_until
 from tests.integration.relay import Link, Relay, Relays
-from tests.integration.support import DDL_TIMEOUT, connect
+from tests.integration.support import DDL_TIMEOUT, alone, connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS + 300)]
 
@@ -29,6 +29,7 @@ PAUSE = 10.0
 DEAD_FOR = 3.0
 SLOWEST_KILLED = 2.0
 SLOWEST_PAUSED = 5.0
+IDLE_CPU = 0.1  # seconds, of a minute
 BACK_WITHIN = 12.0  # of listening; the reconnection policy's longest pause is 10 s
 
 
@@ -60,6 +61,14 @@ def session(request: pytest.FixtureRequest, servers: CassandraCluster, table: st
         wait_until(lambda: all(in_full_use(session, node.address) for node in servers), 30)
         told.clear()
         yield session
+
+
+def test_idle(servers: CassandraCluster, table: str) -> None:
+    """Without requests there is nothing to do but heartbeats: no polling."""
+    result = alone("idle", servers, table)
+    print(result)
+    assert result["hosts"] == result["open"] == 3
+    assert result["cpu"] < IDLE_CPU, result
 
 
 class Faults:
