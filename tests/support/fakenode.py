@@ -385,8 +385,12 @@ class FakeNode:
                 if self._listener is not listener:
                     return
                 raise
-            gevent.sleep(self.accept_delay)
-            self.running.wait()
+            try:
+                gevent.sleep(self.accept_delay)
+                self.running.wait()
+            except BaseException:  # the node is stopped
+                sock.close()
+                raise
             self.accepted += 1
             connection = ServerConnection(self, sock, address)
             self.connections.append(connection)
