@@ -27,7 +27,7 @@ from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows
-from tests.support.replies import paged
+from tests.support.handlers import paged
 from tests.support.tls import Tls
 
 TEXT = "SELECT v FROM t"

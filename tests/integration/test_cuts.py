@@ -16,7 +16,7 @@ from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from tests.integration.faults import SECONDS
-from tests.integration.relay import Relays
+from tests.integration.relays import Relays
 from tests.integration.support import DDL_TIMEOUT, connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS + 300)]

@@ -20,8 +20,9 @@ from geventcql.policies import ExponentialReconnectionPolicy, RetryPolicy
 from geventcql.session import Session
 from geventcql.testing import CassandraCluster, CassandraNode
 from tests.integration.faults import SECONDS, Load, Told, in_full_use, make_table, restart_noting_when_it_listens, wait_until
-from tests.integration.relay import Link, Relay, Relays
+from tests.integration.relays import Relays
 from tests.integration.support import DDL_TIMEOUT, alone, connect
+from tests.support.relay import Link, Relay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS + 300)]
 

@@ -10,8 +10,8 @@ import pytest
 from geventcql.cluster import Cluster
 from geventcql.query import BatchStatement, BatchType, SimpleStatement
 from geventcql.session import Session
-from tests.integration.relay import Relay
 from tests.integration.support import DDL_TIMEOUT, connect
+from tests.support.relay import Relay
 
 pytest_plugins = "tests.integration.fixtures"
 

@@ -20,7 +20,7 @@ from geventcql.query import BatchStatement
 from geventcql.session import Session
 from geventcql.testing import CassandraCluster
 from tests.integration.faults import SECONDS
-from tests.integration.relay import Relays
+from tests.integration.relays import Relays
 from tests.integration.support import DDL_TIMEOUT, connect
 
 pytest_plugins = "tests.integration.fixtures"

@@ -21,8 +21,8 @@ from geventcql.errors import AuthenticationFailed, ConnectionException, NoHostAv
 from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.session import Session
 from geventcql.testing import CassandraCluster
-from tests.integration.relay import Relay
 from tests.integration.support import DDL_TIMEOUT
+from tests.support.relay import Relay
 from tests.support.tls import Tls
 
 pytest_plugins = "tests.integration.fixtures"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import gevent
@@ -25,6 +26,7 @@ from geventcql.net import opening, transport
 from geventcql.net.opening import ConnectionSettings, open_connection, open_negotiated
 from geventcql.net.transport import Resolver, is_numeric, open_transport, resolve
 from geventcql.protocol.constants import Opcode as Op
+from tests.driver.support import outcome
 from tests.net.peers import connect, connected, send, settle_turns, wait_all
 from tests.support.badserver import BadServer
 from tests.support.fakenode import (
@@ -110,6 +112,20 @@ def test_answers_slowly() -> None:
         with _fails("did not answer the handshake within 0.35 s"):
             connect(node, connect_timeout=0.35, **settings)
         connect(node, connect_timeout=5, **settings).close()
+
+
+def test_accepts_slowly() -> None:
+    """One connection after the other: those behind wait, and the last is given up in time, by an error that says why."""
+    with FakeNode() as node:
+        node.accept_delay = 0.3
+        began = time.monotonic()
+        opening = [gevent.spawn(outcome, partial(connect, node, 5, connect_timeout=0.8)) for _ in range(3)]
+        gevent.joinall(opening, raise_error=True)
+        assert time.monotonic() - began < 1.2
+        *opened, late = (greenlet.value for greenlet in opening)
+        assert isinstance(late, ConnectionException) and "did not answer" in str(late), late
+        for connection in opened:
+            connection.close()
 
 
 @VERSIONS

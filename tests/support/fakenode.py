@@ -29,6 +29,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.pool import Group
 
+from .handlers import in_turn, paged
 from .replies import (
     NEVER,
     AuthChallenge,
@@ -50,8 +51,6 @@ from .replies import (
     SetKeyspace,
     Supported,
     Void,
-    in_turn,
-    paged,
     schema_event,
     status_change,
     topology_change,
@@ -117,7 +116,8 @@ class FakeNode:
     below TLS. `receive_buffer`: SO_RCVBUF of its connections, bytes. `record`: keep every request in `requests`.
     `info`: what the system tables say of it.
 
-    Attributes for tests: `port`, `requests`, `connections` (open ones), `accepted` (all that ever were, a number),
+    Attributes for tests: `accept_delay`, seconds that it takes to accept each connection, one after the other (0, may be
+    changed at any time), `port`, `requests`, `connections` (open ones), `accepted` (all that ever were, a number),
     `violations`, `errors` (of handlers), `system`, `statements`.
     """
 
@@ -146,6 +146,7 @@ class FakeNode:
         self.ssl_context = ssl_context
         self.auth = auth
         self.mute = mute
+        self.accept_delay = 0.0
         self.max_segment = max_segment
         self.send_chunk = send_chunk
         self.receive_buffer = receive_buffer
@@ -384,7 +385,12 @@ class FakeNode:
                 if self._listener is not listener:
                     return
                 raise
-            self.running.wait()
+            try:
+                gevent.sleep(self.accept_delay)
+                self.running.wait()
+            except BaseException:  # the node is stopped
+                sock.close()
+                raise
             self.accepted += 1
             connection = ServerConnection(self, sock, address)
             self.connections.append(connection)

@@ -65,7 +65,8 @@ class Reply:
 
     Attributes set by the modifiers: `delay` seconds, `gate` (an Event to wait for), `stream` (None: the request's),
     `version` (None: the connection's), `warnings`, `trace`, `payload`, `copies`, `trailing` bytes added to the body,
-    and for the transport `cut_at` (with `rst`), `corrupted`, `drips` (with `pause`).
+    `claimed` length in the header (None: the body's), `overwritten` (offsets and the bytes that the body has there), and
+    for the transport `cut_at` (with `rst`), `corrupted`, `drips` (with `pause`).
     """
 
     delay: float = 0.0
@@ -77,6 +78,8 @@ class Reply:
     payload: Mapping[str, bytes | None] | None = None
     copies: int = 1
     trailing: bytes = b""
+    claimed: int | None = None
+    overwritten: tuple[tuple[int, bytes], ...] = ()
     cut_at: int | None = None
     rst: bool = False
     corrupted: str | None = None
@@ -129,6 +132,14 @@ class Reply:
         """Bytes at the end of the body that clients must ignore."""
         return self.but(trailing=raw)
 
+    def claiming(self: R, length: int) -> R:
+        """With a header that tells another length of the body; a negative one is told in two's complement."""
+        return self.but(claimed=length)
+
+    def overwrite(self: R, at: int, raw: bytes) -> R:
+        """With other bytes in the body from the offset `at` on (from its end if negative), such as a false length."""
+        return self.but(overwritten=(*self.overwritten, (at, raw)))
+
     def cut(self: R, at: int, rst: bool = False) -> R:
         """Send the first `at` bytes of what goes on the wire, then close: with FIN, or with RST.
 
@@ -155,8 +166,12 @@ class Reply:
             flags, prefix = flags | wire.FLAG_WARNING, prefix + wire.string_list(self.warnings)
         if self.payload is not None:
             flags, prefix = flags | wire.FLAG_CUSTOM_PAYLOAD, prefix + wire.bytes_map(self.payload)
+        for at, raw in self.overwritten:
+            at %= len(body)
+            body = body[:at] + raw + body[at + len(raw) :]
         stream = request.stream if self.stream is None else self.stream
-        return wire.Envelope(version, flags, stream, opcode, prefix + body + self.trailing, response=True)
+        body = prefix + body + self.trailing
+        return wire.Envelope(version, flags, stream, opcode, body, response=True, claimed=self.claimed)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{k}={v!r:.80}" for k, v in vars(self).items() if not k.startswith("_"))
@@ -466,27 +481,3 @@ def schema_event(
 ) -> PushedEvent:
     """The SCHEMA_CHANGE event, with the fields of SchemaChange."""
     return PushedEvent("SCHEMA_CHANGE", _schema_change(change, target, keyspace, name, arguments))
-
-
-# --- handlers --------------------------------------------------------------------------------------------------------
-
-
-def in_turn(*replies: Reply | Sequence[Reply] | None) -> Handler:
-    """A handler that gives the first reply to the first request, and so on; the last one to all that follow."""
-    remaining = list(replies)
-
-    def handler(request: Request, connection: ServerConnection) -> Reply | Sequence[Reply] | None:
-        return remaining.pop(0) if len(remaining) > 1 else remaining[0]
-
-    return handler
-
-
-def paged(columns: Sequence[Column], data: Sequence[Sequence[Any]], page_size: int | None = None) -> Handler:
-    """A handler that serves `data` in pages of `page_size` (None: what the request asks for, or all)."""
-
-    def handler(request: Request, connection: ServerConnection) -> Reply:
-        start = int(request.paging_state or b"0")
-        end = start + (page_size or request.page_size or len(data))
-        return Rows(columns, data[start:end], paging_state=b"%d" % end if end < len(data) else None)
-
-    return handler

@@ -46,28 +46,32 @@ def normal(text: str) -> str:
     return " ".join(text.split()).rstrip("; ")
 
 
-class Rule:
-    """One `node.on(...)`. `hits`: how many requests it has answered; `requests`: those; `remove()` ends it."""
+class Matching:
+    """Which requests a rule is for, and how often. `hits`: how many it was for so far; `remove()` ends it."""
 
-    def __init__(self, match: Match, answer: Answer, opcode: Opcode | None, times: int | None) -> None:
-        self.answer = answer
+    def __init__(self, match: Match, opcode: Opcode | None, times: int | None) -> None:
         self.hits = 0
-        self.requests: list[Request] = []
         self._match = normal(match) if isinstance(match, str) else match
         self._opcode = opcode
         self._left = times
         self._removed = False
 
     def __repr__(self) -> str:
-        return f"<Rule {self._match!r} hits {self.hits}>"
+        return f"<{type(self).__name__} {self._match!r} hits {self.hits}>"
 
     @property
     def active(self) -> bool:
         return not self._removed and self._left != 0
 
     def remove(self) -> None:
-        """Answer no further request."""
+        """Be for no further request."""
         self._removed = True
+
+    def hit(self) -> None:
+        """Note that it was for a request."""
+        self.hits += 1
+        if self._left is not None:
+            self._left -= 1
 
     def matches(self, request: Request) -> bool:
         """Texts and patterns look at QUERY and EXECUTE, or at what `opcode` says (for BATCH: at any of its entries)."""
@@ -87,13 +91,20 @@ class Rule:
             return self._match.search(text) is not None
         return self._match == normal(text)
 
+
+class Rule(Matching):
+    """One `node.on(...)`. `hits`: how many requests it has answered; `requests`: those; `remove()` ends it."""
+
+    def __init__(self, match: Match, answer: Answer, opcode: Opcode | None, times: int | None) -> None:
+        super().__init__(match, opcode, times)
+        self.answer = answer
+        self.requests: list[Request] = []
+
     def apply(self, request: Request, connection: ServerConnection) -> Reply | Sequence[Reply] | None:
         """The replies to a request that matched."""
-        self.hits += 1
+        self.hit()
         if connection.node.record:
             self.requests.append(request)
-        if self._left is not None:
-            self._left -= 1
         return self.answer(request, connection) if callable(self.answer) else self.answer
 
 

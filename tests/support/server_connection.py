@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -253,7 +253,7 @@ class ServerConnection:
         if self.compression and not self.segmented and envelope.version < 5 and envelope.body:
             body = wire.BODY_COMPRESSORS[self.compression][0](envelope.body)
             flags = envelope.flags | FLAG_COMPRESSION
-            envelope = Envelope(envelope.version, flags, envelope.stream, envelope.opcode, body, True)
+            envelope = replace(envelope, flags=flags, body=body)
         raw = wire.encode_envelope(envelope)
         for _ in range(reply.copies):
             self._queue.put(_Outgoing(raw, self.segmented, reply))

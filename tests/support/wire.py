@@ -215,7 +215,10 @@ def inet(address: str, port: int) -> bytes:
 
 @dataclass(frozen=True)
 class Envelope:
-    """One message as it stands on the wire: `version` without the direction bit, `body` decompressed."""
+    """One message as it stands on the wire: `version` without the direction bit, `body` decompressed.
+
+    `claimed`: the length that the header tells when it is not the body's.
+    """
 
     version: int
     flags: int
@@ -223,6 +226,7 @@ class Envelope:
     opcode: int
     body: bytes
     response: bool = False
+    claimed: int | None = None
 
 
 HEADER = struct.Struct(">BBhBI")
@@ -231,9 +235,8 @@ HEADER = struct.Struct(">BBhBI")
 def encode_envelope(envelope: Envelope) -> bytes:
     """Header and body; a body flagged as compressed must have been compressed before."""
     direction = 0x80 if envelope.response else 0
-    head = HEADER.pack(
-        envelope.version | direction, envelope.flags, envelope.stream, envelope.opcode, len(envelope.body)
-    )
+    length = len(envelope.body) if envelope.claimed is None else envelope.claimed & 0xFFFFFFFF
+    head = HEADER.pack(envelope.version | direction, envelope.flags, envelope.stream, envelope.opcode, length)
     return head + envelope.body
 
 

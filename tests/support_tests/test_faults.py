@@ -237,6 +237,41 @@ def test_challenges_of_authentication() -> None:
         assert client.receive().opcode == Opcode.RESULT
 
 
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("length", [0, 1, 1 << 31, -1])
+def test_a_header_that_tells_another_length(version: int, length: int) -> None:
+    whole = _whole_answer(version)
+    envelope = slice(6 if version == 5 else 0, len(whole) - (4 if version == 5 else 0))
+    with FakeNode() as node:
+        node.on("q", [ROWS.claiming(length), Close()])
+        with _client(node, version) as client:
+            client.query("q")
+            received = client.receive_bytes()[envelope]
+    claimed = length.to_bytes(4, "big", signed=length < 0)
+    assert received == whole[envelope][:5] + claimed + whole[envelope][9:]
+
+
+def test_false_lengths_in_a_body() -> None:
+    """Of the number of rows, in front of two rows of one int each, and of the last value."""
+    with FakeNode() as node:
+        node.on("q", ROWS.overwrite(-20, wire.int_(-7)).overwrite(-8, wire.int_(1 << 30)))
+        with _client(node) as client:
+            client.query("q")
+            body = client.receive().body
+    assert body == ROWS.message(node.queries[0])[1][:-20] + bytes.fromhex("fffffff9 00000004 00000001 40000000 00000002")
+
+
+def test_connections_are_accepted_one_after_the_other() -> None:
+    with FakeNode() as node:
+        node.accept_delay = 0.1
+        began = time.monotonic()
+        starting = [gevent.spawn(_client, node) for _ in range(3)]
+        gevent.joinall(starting, raise_error=True)
+        assert 0.3 <= time.monotonic() - began < 2
+        for greenlet in starting:
+            greenlet.value.sock.close()
+
+
 def test_pause_and_resume() -> None:
     with FakeNode() as node:
         node.on("q", ROWS)

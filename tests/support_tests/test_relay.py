@@ -12,7 +12,7 @@ from gevent.event import AsyncResult
 from gevent.pool import Group
 from gevent.server import StreamServer
 
-from tests.integration.relay import Relay
+from tests.support.relay import Relay
 
 RST = struct.pack("ii", 1, 0)
 

@@ -26,12 +26,11 @@ from tests.support.fakenode import (
     Statement,
     Supported,
     Void,
-    in_turn,
-    paged,
     schema_event,
     status_change,
     topology_change,
 )
+from tests.support.handlers import in_turn, paged
 from tests.support.replies import metadata_id
 from tests.support.values import parse
 from tests.support.wire import Opcode

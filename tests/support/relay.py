@@ -1,10 +1,13 @@
-"""TCP relays between a driver and real nodes: they count, read along, and cut connections. Test support."""
+"""TCP relays between a driver and real nodes: they count, read along, and cut connections.
+
+Test support; imports nothing of geventcql. Each connection has a greenlet for either way; they end with the relay.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +16,7 @@ from gevent import socket
 from gevent.pool import Group
 from gevent.server import StreamServer
 
-from geventcql.policies import AddressTranslator
-from tests.support.wire import Decoder, Envelope, Opcode, Reader
+from .wire import Decoder, Envelope, Opcode, Reader
 
 CHUNK = 1 << 16
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -33,13 +35,22 @@ class Link:
     `is_control`: whether it asked about the node, as only a control connection does. All empty unless the relay reads along.
     """
 
-    def __init__(self, client: Any, server: Any) -> None:
+    def __init__(self, relay: Relay, client: Any, server: Any) -> None:
         self.opcodes: Counter[Opcode] = Counter()
         self.prepared: Counter[str] = Counter()
         self.is_control = False
+        self._relay = relay
         self._client = client
         self._server = server
         self._decoder = Decoder()
+
+    def run(self) -> None:
+        """Hand on what comes, both ways, until an end has gone."""
+        back = gevent.spawn(self._copy, self._server, self._client, self.from_server)
+        try:
+            self._copy(self._client, self._server, self.from_client)
+        finally:
+            back.kill()
 
     def cut(self, rst: bool = False) -> None:
         """End both halves, towards the driver by FIN or by RST."""
@@ -50,20 +61,38 @@ class Link:
             shut(self._client)
         shut(self._server)
 
-    def read(self, data: bytes) -> None:
-        """Read along what the driver sends."""
-        self._decoder.feed(data)
-        while (envelope := self._decoder.next()) is not None:
-            self.opcodes[Opcode(envelope.opcode)] += 1
-            self._note(envelope)
+    def from_client(self, data: bytes) -> None:
+        """Hand on what the driver has sent."""
+        self._relay.sent += len(data)
+        if self._relay.reads_along:
+            self._decoder.feed(data)
+            while (envelope := self._decoder.next()) is not None:
+                self._note(envelope)
+        self._server.sendall(data)
+
+    def from_server(self, data: bytes) -> None:
+        """Hand on what the node has sent."""
+        self._relay.received += len(data)
+        self._client.sendall(data)
 
     def _note(self, envelope: Envelope) -> None:
+        self.opcodes[Opcode(envelope.opcode)] += 1
         if envelope.opcode == Opcode.STARTUP:
             self._decoder.segmented = envelope.version >= 5
         elif envelope.opcode == Opcode.PREPARE:
             self.prepared[Reader(envelope.body).long_string()] += 1
         elif envelope.opcode == Opcode.REGISTER or b"FROM system.local" in envelope.body:
             self.is_control = True
+
+    @staticmethod
+    def _copy(source: Any, sink: Any, take: Callable[[bytes], None]) -> None:
+        try:
+            while data := source.recv(CHUNK):
+                take(data)
+        except OSError:
+            return  # one end has gone
+        finally:
+            shut(sink)  # the other end is told, whichever way the first one went
 
 
 class Relay:
@@ -81,14 +110,15 @@ class Relay:
         self.accepted = 0
         self.sent = 0
         self.received = 0
-        self.links: list[Link] = []
-        self._ended: list[Link] = []
+        self.reads_along = reads_along
+        self.links: list[Any] = []
+        self._opcodes: Counter[Opcode] = Counter()
+        self._prepared: Counter[str] = Counter()
         self._target = target
-        self._reads_along = reads_along
         self._group = Group()
         self._server = StreamServer((address, port), self._serve, spawn=self._group.spawn)
 
-    def __enter__(self) -> Relay:
+    def __enter__(self) -> Any:
         self._server.start()
         self.port: int = self._server.server_port
         return self
@@ -103,16 +133,19 @@ class Relay:
 
     @property
     def opcodes(self) -> Counter[Opcode]:
-        return sum((link.opcodes for link in self.links + self._ended), Counter())
+        return sum((link.opcodes for link in self.links), self._opcodes)
 
     @property
     def prepared(self) -> Counter[str]:
-        return sum((link.prepared for link in self.links + self._ended), Counter())
+        return sum((link.prepared for link in self.links), self._prepared)
 
     def cut(self, links: Iterable[Link] | None = None, rst: bool = False) -> None:
         """End some connections, all by default."""
         for link in list(self.links if links is None else links):
             link.cut(rst)
+
+    def _link(self, client: Any, server: Any) -> Link:
+        return Link(self, client, server)
 
     def _serve(self, client: Any, _: Any) -> None:
         self.accepted += 1
@@ -123,64 +156,11 @@ class Relay:
         with server:
             for sock in (client, server):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link = Link(client, server)
+            link = self._link(client, server)
             self.links.append(link)
-            back = gevent.spawn(self._copy, server, client, "received", None)
             try:
-                self._copy(client, server, "sent", link if self._reads_along else None)
+                link.run()
             finally:
-                back.kill()
                 self.links.remove(link)
-                self._ended.append(link)
-
-    def _copy(self, source: Any, sink: Any, counter: str, link: Link | None) -> None:
-        try:
-            while data := source.recv(CHUNK):
-                setattr(self, counter, getattr(self, counter) + len(data))
-                if link is not None:
-                    link.read(data)
-                sink.sendall(data)
-        except OSError:
-            return  # one end has gone
-        finally:
-            shut(sink)  # the other end is told, whichever way the first one went
-
-
-class Relays(AddressTranslator):
-    """A relay before each node of a cluster, and the translator that has a Cluster go through them. A context manager.
-
-    The relays listen on the nodes' port, on addresses of the nodes' own subnet or, if that is not this machine's, on others.
-    Attributes: `contact_points`, `port`.
-    """
-
-    def __init__(self, addresses: Iterable[str], port: int, *, reads_along: bool = True) -> None:
-        self.port = port
-        self._relays = {}
-        for target in addresses:
-            net, _, last = target.rpartition(".")
-            address = f"{net if net.startswith('127.') else '127.0.99'}.{100 + int(last) % 100}"
-            self._relays[target] = address, Relay((target, port), address, port=port, reads_along=reads_along)
-
-    def __enter__(self) -> Relays:
-        for relay in self:
-            relay.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for relay in self:
-            relay.__exit__()
-
-    def __iter__(self) -> Any:
-        return (relay for _, relay in self._relays.values())
-
-    def __getitem__(self, address: str) -> Relay:
-        """The relay before the node on `address`."""
-        return self._relays[address][1]
-
-    @property
-    def contact_points(self) -> list[str]:
-        return [address for address, _ in self._relays.values()]
-
-    def translate(self, addr: str) -> str:
-        """The relay's address for a node's."""
-        return self._relays[addr][0] if addr in self._relays else addr
+                self._opcodes += link.opcodes
+                self._prepared += link.prepared
