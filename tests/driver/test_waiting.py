@@ -16,7 +16,6 @@ from geventcql.waiting import Waker, park
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
 from tests.support.fakenode import FakeNode, Request, Rows
 
-
 ALL_IDS = 32768
 
 
