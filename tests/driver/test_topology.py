@@ -120,15 +120,15 @@ def test_a_node_that_leaves_and_comes_back() -> None:
         answers(session, nodes)
 
 
-@pytest.mark.parametrize("fault", ["empty", "no tokens", "no address", "no host_id", "no data_center"])
+@pytest.mark.parametrize("fault", ["empty", "truncated", "no tokens", "no address", "no host_id", "no data_center"])
 def test_peers_that_are_not_told_are_not_forgotten(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geventcql.control.CONFIRM_AFTER", 0.02)
     with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
         for node in nodes:
-            if fault == "empty":
-                node.system.peers = []
+            if fault in ("empty", "truncated"):
+                node.system.peers = node.system.peers[1:] if fault == "truncated" else []
             column = {"no address": "native_address"}.get(fault, fault.removeprefix("no "))
-            node.system.local.overrides = {column: None} if fault != "empty" else {}
+            node.system.local.overrides = {column: None} if fault.startswith("no ") else {}
             if fault == "no address":
                 node.system.local.overrides["peer"] = None
         for _ in range(3):
