@@ -148,21 +148,6 @@ def test_memory_is_flat(session: Session, node: FakeNode, way: str) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000  # KiB
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("way", ["imap", "imap_unordered"])
-def test_memory_is_flat_over_a_million(session: Session, node: FakeNode, way: str) -> None:
-    node.record = False
-    prepared = session.prepare(INSERT)
-    results = getattr(session, way)(prepared, ((key,) for key in range(1_000_000)), concurrency=200)
-    for _ in itertools.islice(results, 10_000):
-        pass
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    count = sum(1 for _ in results)
-    assert count == 990_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
-
-
 def test_a_hundred_thousand_that_fail_at_once(session: Session) -> None:
     """pitfalls: recursion. And the hub gets its turns."""
     prepared = session.prepare(INSERT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +15,10 @@ from geventcql.cluster import Cluster
 from geventcql.errors import OperationTimedOut
 from geventcql.policies import RetryPolicy, RoundRobinPolicy
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, cluster_of, eventually, settled
+from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Rows, SchemaChange
+from tests.support.invariants import HubError
 
 TEXT = "SELECT v FROM t"
 DDL = "CREATE TABLE t (k int PRIMARY KEY)"
@@ -96,6 +97,64 @@ def test_of_a_use_statement(node: FakeNode) -> None:
         assert session.keyspace is None, "a USE that failed has no effect, not even later"
         session.execute("USE alpha", timeout=5)
         assert session.keyspace == "alpha"
+
+
+def test_a_handler_of_a_timeout_that_raises(session: Session, node: FakeNode, hub_errors: list[HubError]) -> None:
+    """It is reported once, is not called again, and everybody else goes on (pitfall A2)."""
+    node.on(TEXT)
+    calls: list[str] = []
+    ticks: list[float] = []
+
+    def bad(name: str) -> Callable[[Any], None]:
+        def handler(_: Any) -> None:
+            calls.append(name)
+            raise ZeroDivisionError(name)
+
+        return handler
+
+    def tick() -> None:
+        while True:
+            gevent.sleep(0.001)
+            ticks.append(time.monotonic())
+
+    ticker = gevent.spawn(tick)
+    due = time.monotonic() + 0.05
+    future = session.execute_async(TEXT, timeout=0.05)
+    future.add_errback(bad("errback"))
+    future.rawlink(bad("link"))
+    later = session.execute_async(TEXT, timeout=0.1)
+    for each in (future, later):
+        with pytest.raises(OperationTimedOut):
+            each.result()
+    eventually(lambda: sum(at > due + 0.1 for at in ticks) > 10)
+    ticker.kill()
+    assert sorted(calls) == ["errback", "link"]
+    assert sorted(error.text for error in hub_errors) == ["ZeroDivisionError: errback", "ZeroDivisionError: link"]
+    hub_errors.clear()
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+@pytest.mark.parametrize("where", ["in flight", "waiting for room", "prepared again"])
+def test_steps_of_the_wall_clock(node: FakeNode, monkeypatch: pytest.MonkeyPatch, step: float, where: str) -> None:
+    """No deadline passes early or late (pitfall A7)."""
+    with cluster_of(node, max_requests_in_flight=1) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        node.on(BY_KEY)
+        if where == "waiting for room":
+            session.execute_async(prepared, (1,), timeout=None)
+        elif where == "prepared again":
+            node.unprepare_all()
+            node.on(Opcode.PREPARE)
+        real, started = time.time, time.monotonic()
+        asking = gevent.spawn(outcome, lambda: session.execute(prepared, (2,), timeout=0.2))
+        gevent.sleep(0.02)
+        monkeypatch.setattr(time, "time", lambda: real() + step)
+        gevent.sleep(0.02)
+        assert not asking.ready()
+        assert isinstance(asking.get(timeout=LONG), OperationTimedOut)
+        assert 0.2 <= time.monotonic() - started < 2
+        cluster.shutdown(timeout=0)
 
 
 def test_the_cold_path_keeps_no_timer(node: FakeNode) -> None:

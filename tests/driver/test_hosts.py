@@ -1,9 +1,12 @@
-"""Supervisors: hosts that drop what they accept, pools that cannot be filled, and application code that raises there."""
+"""Supervisors: one connection of several that breaks, hosts that drop what they accept, pools that cannot be filled, and
+application code that raises there.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
@@ -12,8 +15,10 @@ import pytest
 from geventcql.auth import PlainTextAuthProvider
 from geventcql.errors import ConnectionException, ConnectionShutdown, NoHostAvailable
 from geventcql.policies import ConstantReconnectionPolicy, HostStateListener, ReconnectionPolicy
-from tests.driver.support import cluster_of, eventually, have_keyspaces, pooled
-from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Ready
+from tests.driver.hostlife import Told
+from tests.driver.support import BY_KEY, cluster_of, eventually, have_keyspaces, pooled, serve_keys
+from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Ready, ServerConnection
+from tests.support.tls import Tls
 
 SOON = ConstantReconnectionPolicy(0.02)
 LATE = ConstantReconnectionPolicy(30)
@@ -22,6 +27,46 @@ LATE = ConstantReconnectionPolicy(30)
 def run_out_of_time() -> None:
     with gevent.Timeout(0.01):
         gevent.sleep(5)
+
+
+FAULTS: dict[str, Callable[[ServerConnection], object]] = {
+    "FIN": lambda connection: connection.close(),
+    "RST": lambda connection: connection.close(rst=True),
+    "a damaged TLS record": lambda connection: connection.stream.sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32)),
+    "a damaged frame": lambda connection: connection.send_raw(bytes(32)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_host_is_up_as_long_as_a_connection_is(fault: str, tls: Tls) -> None:
+    """Each of its three, and the control connection, breaks under load: no request fails, nobody is told (pitfall C1)."""
+    with FakeNode(ssl_context=tls.server) as node:
+        serve_keys(node)
+        told = Told()
+        with cluster_of(node, ssl_context=tls.client, connections_per_host=3, reconnection_policy=SOON) as cluster:
+            cluster.register_listener(told)
+            session = cluster.connect()
+            prepared = session.prepare(BY_KEY)
+            prepared.is_idempotent = True
+            eventually(lambda: len(pooled(session)) == 3 and told.news)
+            told.clear()
+            stop = gevent.event.Event()
+
+            def ask(first: int) -> int:
+                keys = itertools.count(first, 30)
+                while not stop.is_set():
+                    key = next(keys)
+                    assert session.execute(prepared, (key,)).one().k == key
+                return next(keys)
+
+            asking = [gevent.spawn(ask, first) for first in range(30)]
+            for victim in list(node.connections):
+                FAULTS[fault](victim)
+                eventually(lambda victim=victim: victim not in node.connections)
+                eventually(lambda: len(pooled(session)) == 3 and len(node.connections) == 4)
+            stop.set()
+            assert all(greenlet.get() > 30 for greenlet in asking)
+            assert node.accepted == 8 and told.news == []
 
 
 def test_a_host_that_drops_what_it_accepts_is_left_alone_for_the_pauses(node: FakeNode) -> None:

@@ -1,4 +1,4 @@
-"""What a request was begun with holds to its end: its keyspace, its kind, and the classes of its values."""
+"""What a request was begun with holds to its end: its keyspace, its kind, the classes of its values, and its stream id."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 import gevent
 import pytest
 
+from geventcql.errors import OperationTimedOut
 from geventcql.policies import RetryPolicy
-from tests.driver.support import cluster_of, have_keyspaces
+from tests.driver.support import BY_KEY, cluster_of, eventually, have_keyspaces, own_key, pooled, serve_keys, settled
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Request, Rows, udt
 
 TEXT = "SELECT v FROM t"
+ALL_IDS = 32768
 
 
 def in_its_keyspace(request: Request, connection: Any) -> Rows:
@@ -97,3 +99,36 @@ def test_registered_classes_after_preparing_again(version: int, monkeypatch: pyt
             assert isinstance(session.execute(prepared, (1,)).one().home, Address)
             assert isinstance(session.execute(prepared, (1,)).one().home, Address)
             node.unprepare_all()
+
+
+@pytest.mark.slow
+def test_late_replies_while_all_stream_ids_cycle(node: FakeNode) -> None:
+    """One in forty comes when its request has been given up, while all other ids are used anew (pitfall B1)."""
+    node.record = False
+    gates = [gevent.event.Event() for _ in range(3)]
+
+    def answer(request: Request, connection: Any) -> Any:
+        key = request.params[0]
+        return own_key(request).when(gates[key // ALL_IDS]) if key % 40 == 0 else own_key(request)
+
+    serve_keys(node, answer)
+    with cluster_of(node, max_requests_in_flight=ALL_IDS) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        [connection] = pooled(session)
+        for turn in range(3):
+            keys = range(turn * ALL_IDS, (turn + 1) * ALL_IDS)
+            futures = {key: session.execute_async(prepared, (key,), timeout=0.1 if key % 40 == 0 else 60) for key in keys}
+            if turn:
+                gates[turn - 1].set()
+            for key, future in futures.items():
+                if key % 40 == 0:
+                    with pytest.raises(OperationTimedOut):
+                        future.result()
+                else:
+                    assert future.result().one().k == key
+            assert len(futures) == ALL_IDS
+        gates[-1].set()
+        eventually(lambda: settled(session))
+        assert pooled(session) == [connection] and connection.table.late_replies > 2000
+        connection.check_invariants()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 import re
 import socket
 import uuid
@@ -309,38 +307,6 @@ def test_a_silent_node_that_is_said_to_be_down_is_down(monkeypatch: pytest.Monke
         node.mute = False
         settle(lambda: told.news[1:] == [("up", node.host)])
         assert reachable(session) == set(nodes.addresses)
-
-
-def test_events_in_any_order_leave_what_is_true() -> None:
-    rng = random.Random(20261125)
-    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
-        for order in itertools.permutations(["NEW_NODE", "UP", "DOWN", "REMOVED_NODE", "MOVED_NODE"]):
-            for event in order:
-                push = topology_change if event.endswith("NODE") else status_change
-                node = rng.choice(nodes.nodes)
-                nodes.push(push(event, node.host, nodes.port))
-                gevent.sleep(rng.choice([0, 0.001, 0.01]))
-        settle(lambda: reachable(session) == set(nodes.addresses))
-        assert addresses(cluster) == set(nodes.addresses)
-        assert told.news == []
-        answers(session, nodes)
-
-
-def test_events_about_a_node_that_goes_and_comes_tell_each_change_once() -> None:
-    rng = random.Random(4)
-    with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
-        node = other_node(cluster, nodes)
-        for _ in range(4):
-            node.stop()
-            settle(lambda: told.news == [("down", node.host)])
-            for event in rng.choices(["UP", "DOWN"], k=6):
-                nodes.push(status_change(event, node.host, nodes.port))
-            node.start()
-            for event in rng.choices(["UP", "DOWN"], k=6):
-                nodes.push(status_change(event, node.host, nodes.port))
-            settle(lambda: told.news == [("down", node.host), ("up", node.host)])
-            assert reachable(session) == set(nodes.addresses)
-            told.clear()
 
 
 def test_word_that_a_node_is_up_shortens_the_wait() -> None:

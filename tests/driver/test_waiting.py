@@ -16,6 +16,8 @@ from geventcql.waiting import Waker, park
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
 from tests.support.fakenode import FakeNode, Request, Rows
 
+ALL_IDS = 32768
+
 
 class Held:
     """Replies that the node keeps back until the test delivers them from within a callback of the hub."""
@@ -135,10 +137,23 @@ def _burn(seconds: float) -> None:
 @pytest.mark.parametrize("version", [4, 5])
 def test_ten_thousand_kills_and_timeouts_leave_nothing(node: FakeNode, version: int) -> None:
     with cluster_of(node, protocol_version=version) as cluster:
-        _kill_ten_thousand(node, cluster.connect())
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        _kill_ten_thousand(node, session, prepared)
+        _ask_at_once(node, session, prepared, 2000)
 
 
-def _kill_ten_thousand(node: FakeNode, session: Session) -> None:
+@pytest.mark.slow
+def test_all_stream_ids_are_there_behind_ten_thousand_kills(node: FakeNode) -> None:
+    """As many requests in flight as the protocol has ids: none is lost (pitfall A9)."""
+    with cluster_of(node, max_requests_in_flight=ALL_IDS) as cluster:
+        session = cluster.connect()
+        prepared = session.prepare(BY_KEY)
+        _kill_ten_thousand(node, session, prepared)
+        _ask_at_once(node, session, prepared, ALL_IDS)
+
+
+def _kill_ten_thousand(node: FakeNode, session: Session, prepared: Any) -> None:
     rng = random.Random(20261123)
     delays = random.Random(1)
 
@@ -148,7 +163,6 @@ def _kill_ten_thousand(node: FakeNode, session: Session) -> None:
 
     serve_keys(node, sometimes_late)
     node.record = False
-    prepared = session.prepare(BY_KEY)
     wrong: list[Any] = []
     ended = [0, 0, 0]
     orphaned = 0
@@ -189,8 +203,16 @@ def _kill_ten_thousand(node: FakeNode, session: Session) -> None:
     eventually(lambda: settled(session))
     for connection in pooled(session):
         connection.check_invariants()
-    asked = [gevent.spawn(lambda key: session.execute(prepared, (key,)).one().k, key) for key in range(2000)]
-    assert [greenlet.get() for greenlet in asked] == list(range(2000))
+
+
+def _ask_at_once(node: FakeNode, session: Session, prepared: Any, count: int) -> None:
+    gate = gevent.event.Event()
+    serve_keys(node, lambda request, connection: own_key(request).when(gate))
+    [connection] = pooled(session)
+    futures = [session.execute_async(prepared, (key,), timeout=60) for key in range(count)]
+    assert connection.in_flight == count and not session._admission
+    gate.set()
+    assert [future.result().one().k for future in futures] == list(range(count))
     eventually(lambda: settled(session))
 
 

@@ -1,0 +1,100 @@
+"""What must not grow: with the number of requests, of texts, of clients, and with what a server does not read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+import gevent
+import pytest
+
+from geventcql.errors import Busy
+from geventcql.net.connection import MAX_UNSENT_BYTES
+from geventcql.session import Session
+from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, pooled, settled
+from tests.support.fakenode import FakeNode, Opcode, Prepared, Void
+from tests.support.memory import resident
+
+UPDATE = re.compile("^UPDATE ")
+MANY = int(os.environ.get("GEVENTCQL_MANY", "1000000"))
+
+
+def growth(steps: Iterable[object], warm: int, every: int) -> float:
+    """What memory grows by at most behind the first ``warm`` steps, looked at behind ``every`` so many, MB."""
+    base: float | None = None
+    most = 0.0
+    for number, _ in enumerate(steps, 1):
+        if number == warm:
+            base = resident()
+        elif base is not None and number % every == 0:
+            most = max(most, resident() - base)
+    assert base is not None
+    return most
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600 + MANY // 1000)
+@pytest.mark.parametrize("way", ["imap", "imap_unordered"])
+def test_a_million_requests(session: Session, node: FakeNode, way: str) -> None:
+    """Each with a timeout of 10 s, whose timers would pile up if they lived until they fire, and all from one generator."""
+    node.record = False
+    assert session.default_timeout == 10
+    prepared = session.prepare(INSERT)
+    results = getattr(session, way)(prepared, ((key,) for key in range(MANY)), concurrency=200)
+    grown = growth(results, MANY // 10, MANY // 50)
+    print(f"{MANY} requests: {grown:.2f} MB")
+    assert grown < 5
+    assert settled(session) and len(session.cluster._scheduler) < 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_hundred_thousand_texts(node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
+    """Prepared and executed, and as simple statements: values in the text must cost time only."""
+    node.record = False
+    statement = node.statements.by_id[b"lots"] = node.prepare(BY_KEY, [("k", "int")], [("k", "int")], [0])
+    node.on(Opcode.PREPARE, Prepared(statement, b"lots"))
+    node.on(UPDATE, Void())
+    with cluster_of(node) as cluster:
+        session = cluster.connect()
+
+        def texts() -> Iterable[object]:
+            for n in range(100_000):
+                prepared = session.prepare(f"SELECT k FROM t WHERE k = ? AND n = {n}")
+                yield session.execute(prepared, (n,)).one()
+                if n % 4 == 0:
+                    session.execute(f"UPDATE t SET v = {n} WHERE k = 0")
+
+        grown = growth(texts(), 10_000, 5_000)
+        print(f"100,000 texts: {grown:.2f} MB")
+        assert grown < 5
+        assert len(cluster._preparer.cache) == cluster.prepared_cache_size == 1000
+        assert caplog.text.count("different statements have been prepared") == 1
+
+
+def test_a_server_that_does_not_read(node: FakeNode) -> None:
+    """What is not sent is bounded in bytes, what waits in number; then whoever asks is told so (pitfall A5)."""
+    node.on(UPDATE, Void())
+    with cluster_of(node, max_requests_waiting=100) as cluster:
+        session = cluster.connect()
+        connection = pooled(session)[0]
+        for served in node.connections:
+            served.stop_reading()
+        text = "UPDATE t SET v = '" + "x" * 64_000 + "' WHERE k = 0"
+        before = resident()
+        refused = 0
+        for _ in range(10_000):
+            try:
+                session.execute_async(text, timeout=None)
+            except Busy:
+                refused += 1
+            gevent.sleep(0)
+        grown = resident() - before
+        print(f"{refused} refused: {grown:.1f} MB")
+        assert refused > 9000 and len(session._admission) == 100
+        assert connection.unsent_bytes < 1.1 * MAX_UNSENT_BYTES
+        assert grown < 40, f"{grown:.1f} MB"
+        for served in node.connections:
+            served.resume_reading()
+        eventually(lambda: settled(session), 20)
