@@ -1,5 +1,5 @@
-"""What is raised in a greenlet of the driver's but is no error of it (layer: net): KeyboardInterrupt, SystemExit, and what else
-a signal's handler or an application's code raises that no ``except Exception`` is meant to catch.
+"""What is raised in a greenlet of the driver's but is no error of it (layer: net): KeyboardInterrupt, SystemExit, and what
+else a signal's handler or an application's code raises that no ``except Exception`` is meant to catch.
 
 It is for the main greenlet, which gets it from any greenlet that ends by it, and from the hub. So the driver makes sure that
 nobody waits for ever because of it, and passes it on.

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
 import time
 from typing import Any
 
 import gevent
 import pytest
-from gevent.threadpool import ThreadPool
 
 from geventcql.concurrent import execute_concurrent_with_args
 from geventcql.session import Session
 from tests.integration.peer import ROOT
 from tests.integration.support import DDL_TIMEOUT
+from tests.support.children import run
 
 pytest_plugins = "tests.integration.fixtures"
 
@@ -82,15 +81,7 @@ def test_a_crowd_for_long(sessions: dict[int, Session], table: str, greenlets: i
 def test_ten_thousand_greenlets(cassandra: Any, table: str, version: int) -> None:
     """In a process of their own, for its memory."""
     command = [sys.executable, "-m", "tests.integration.crowd", cassandra.contact_points[0], str(cassandra.port)]
-    pool = ThreadPool(1)  # the wait for the process is not to block the hub
-    try:
-        done = pool.apply(
-            lambda: subprocess.run([*command, str(version), table], cwd=ROOT, capture_output=True, text=True, timeout=280)
-        )
-    finally:
-        pool.kill()
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    result = json.loads(run([*command, str(version), table], cwd=ROOT)[0])
     assert result["greenlets"] == 10_000 and result["right"] == 20_000
     print(result)
     assert result["growth"] < MEMORY_GROWTH, result
