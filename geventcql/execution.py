@@ -302,7 +302,9 @@ class Execution(RequestState):
 
     def decided(self, greenlet: Any) -> None:
         """That greenlet has ended."""
-        if greenlet.value is not None or not greenlet.successful():  # killed, perhaps before it began
+        if greenlet.exception is not None:  # which the main greenlet gets
+            self._fail(greenlet.exception)
+        elif greenlet.value is not None:  # killed, perhaps before it began
             self.given_up()
 
     def given_up(self) -> None:

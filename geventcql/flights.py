@@ -57,9 +57,10 @@ class Flights:
                 flight.set(value)
 
         def ended(greenlet: Any) -> None:
-            if not flight.ready():  # it was killed, perhaps before it began
+            if not flight.ready():  # it was killed, perhaps before it began, or interrupted
                 self._flights.pop(key, None)
-                flight.set_exception(ConnectionShutdown(f"the Cluster was shut down while {self._what}", None))
+                why = "the Cluster was shut down" if greenlet.exception is None else repr(greenlet.exception)
+                flight.set_exception(ConnectionShutdown(f"{why} while {self._what}", None))
 
         self._cluster._greenlets.spawn(run).rawlink(ended)
         return flight

@@ -19,6 +19,7 @@ import gevent
 from geventcql.errors import OperationTimedOut
 from geventcql.flights import Flights, landed
 from geventcql.host import Host
+from geventcql.net.interrupts import is_interrupt, report
 from geventcql.policies import LoadBalancingPolicy
 
 if TYPE_CHECKING:
@@ -120,14 +121,17 @@ def _forget(untold: dict[int, Any], met: dict[int, Any], key: int, _: Any) -> No
     met.pop(key, None)
 
 
-def tell(listener: Any, method: str, host: Host) -> None:
+def tell(listener: Any, method: str, *what: Host) -> None:
     """Tell a policy or a listener what has become of a host; it may switch, and fail. Others are to be told all the same.
 
     :raises gevent.GreenletExit: a kill, or the listener, ends the greenlet
     """
     try:
-        getattr(listener, method)(host)
-    except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
-        log.exception("%r failed in %s(%s)", listener, method, host)
+        getattr(listener, method)(*what)
+    except BaseException as error:
+        if is_interrupt(error):
+            report(getattr(listener, method), error)
+            return
+        log.exception("%r failed in %s(%s)", listener, method, *what or ("",))
         if isinstance(error, gevent.GreenletExit):
             raise

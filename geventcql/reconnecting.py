@@ -105,7 +105,11 @@ class Backoff:
             return
         if self._pauses is None:
             self._pauses = self._schedule()
-        self.due = monotonic() + next(self._pauses)
+        try:
+            self.due = monotonic() + next(self._pauses)
+        except BaseException:  # a kill or an interrupt has ended the generator
+            self._pauses = None
+            raise
 
     def hurry(self) -> None:
         """There is word that the host is up, or may let us in: try at once, and with the shortest pauses from then on."""

@@ -17,6 +17,7 @@ from gevent.greenlet import SpawnedLink
 
 from geventcql.cython.wire import Page
 from geventcql.errors import QueryExhausted
+from geventcql.net.interrupts import report
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.resultset import ResultSet, decoded
 from geventcql.waiting import park
@@ -345,4 +346,4 @@ class _Callback:
         except gevent.GreenletExit:
             raise
         except BaseException as error:  # the next callbacks run all the same; the application's error is reported
-            gevent.get_hub().handle_error(self._fn, type(error), error, error.__traceback__)
+            report(self._fn, error)

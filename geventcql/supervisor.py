@@ -19,6 +19,7 @@ from gevent.event import AsyncResult, Event
 from geventcql import reconnecting
 from geventcql.errors import AuthenticationFailed, ConnectionException, ConnectionShutdown, ErrorMessage
 from geventcql.host import EndPoint, Host
+from geventcql.introducing import tell
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
@@ -84,14 +85,15 @@ class _Attempt:
             if supervisor.backoff.again:
                 gevent.sleep(reconnecting.RATE.reserve(supervisor.host.endpoint))
             self.outcome = supervisor._cluster._open_pooled(supervisor.host, keyspace)
-        except BaseException as error:  # an application's authenticator may raise anything
+        except (Exception, gevent.Timeout, gevent.GreenletExit) as error:  # of an application's authenticator, too
             self.outcome = error
         if self._is_cancelled:
             self.cancel()
 
     def _over(self, greenlet: Any) -> None:
-        if self.outcome is None:  # it was killed before it began
+        if self.outcome is None:  # it was killed before it began, or interrupted
             self.outcome = ConnectionShutdown("the attempt to connect was given up", self._supervisor.host.endpoint)
+            self.outcome.__cause__ = greenlet.exception
         self._supervisor.reconsider()
 
     def cancel(self) -> None:
@@ -455,9 +457,9 @@ class HostSupervisor:
 
     def _set_up(self) -> None:
         try:
-            self.host.set_up()
-        except (Exception, gevent.Timeout):
-            log.exception("%r failed", self.host.conviction_policy)
+            tell(self.host, "set_up")  # and so its conviction policy
+        except gevent.GreenletExit as killed:
+            self._killed = killed
 
     def _down(self) -> None:
         if self.host.is_up is not False:

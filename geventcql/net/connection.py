@@ -29,6 +29,7 @@ from geventcql.errors import (
     FrameError,
     OperationTimedOut,
 )
+from geventcql.net.interrupts import is_interrupt, report
 from geventcql.net.scheduler import A_TURN, MAX_TURN_ENDED, Scheduler, Timer
 from geventcql.net.transport import Traffic, Transport
 from geventcql.protocol import compression, responses
@@ -241,7 +242,7 @@ class Connection(Sender):
                 wire = self._transport.take_output()
             self._send_now(memoryview(wire))
         except BaseException as error:
-            self.defunct(error)
+            self._broken_by(error)
 
     def _send_now(self, data: memoryview) -> None:
         sent = self._transport.send(data) if data else 0
@@ -268,7 +269,7 @@ class Connection(Sender):
                 if self.on_room is not None and not self.closed:
                     self.on_room(self)
         except BaseException as error:
-            self.defunct(error)
+            self._broken_by(error)
 
     def _stop_write_watcher(self) -> None:
         if self._write_watcher is not None:
@@ -304,7 +305,7 @@ class Connection(Sender):
         try:
             self._read_loop()
         except BaseException as error:  # a kill from outside too: without its reader a connection would look open and be mute
-            self.defunct(error)
+            self._broken_by(error)
 
     def _read_loop(self) -> None:
         splitter = self._splitter
@@ -419,7 +420,7 @@ class Connection(Sender):
         try:
             event(*args)
         except BaseException as error:
-            gevent.get_hub().handle_error(event, type(error), error, error.__traceback__)
+            report(event, error)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -441,6 +442,12 @@ class Connection(Sender):
         if not isinstance(cause, (ConnectionException, DriverException, ErrorMessage, FrameError)):
             cause = _named(cause, self.endpoint)
         self._end(cause)
+
+    def _broken_by(self, error: BaseException) -> None:
+        """As :meth:`defunct`. What a signal's handler has raised here is passed on, and may have cut short anything."""
+        self.defunct(error)
+        if is_interrupt(error):
+            raise error
 
     def close(self) -> None:
         """Close it; requests in flight end with :class:`~geventcql.errors.ConnectionShutdown`. Twice is harmless."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +25,7 @@ from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Request, Rows
+from tests.support.native import block
 
 
 @pytest.fixture
@@ -342,7 +342,7 @@ def test_many_deadlines_at_once_do_not_stall_the_hub(node: FakeNode, gate: Event
         session = cluster.connect()
         first = session.execute_async("SELECT gated", timeout=None)
         futures = [session.execute_async("SELECT gated", timeout=0.5) for _ in range(2000)]
-        loop.run_callback(time.sleep, 0.6)  # all of them are due then
+        loop.run_callback(block, 0.6)  # all of them are due then
         gevent.wait(futures)
         assert all(isinstance(future.exception, OperationTimedOut) for future in futures)
         assert len(turns) == 2000 and max(turns.count(turn) for turn in set(turns)) <= 256
@@ -474,7 +474,7 @@ def test_room_that_comes_late(narrow: Session, node: FakeNode, gate: Event) -> N
     first, *others = fill(narrow, 4)
     late = narrow.execute_async("SELECT gated", timeout=0.1)
     node.wait_for(lambda node: node.count("SELECT gated") == 4)
-    in_hub(lambda: time.sleep(0.2), first._execution.cancel, lambda: narrow.cluster._on_room(narrow.get_pools()[0]))
+    in_hub(lambda: block(0.2), first._execution.cancel, lambda: narrow.cluster._on_room(narrow.get_pools()[0]))
     with pytest.raises(OperationTimedOut, match="was not sent"):
         late.result()
     gate.set()
@@ -561,7 +561,7 @@ def test_late_requests_whose_ends_make_room(node: FakeNode) -> None:
         session._execution_class = Late
         futures = [session.execute_async("SELECT never", timeout=0.05) for _ in range(late)]
         assert len(session._admission) == late
-        in_hub(lambda: time.sleep(0.1), filling[0]._execution.cancel)
+        in_hub(lambda: block(0.1), filling[0]._execution.cancel)
         gevent.wait(futures)
         assert {type(future.exception) for future in futures} == {OperationTimedOut}
         assert depth == [0, 1] and not session._admission

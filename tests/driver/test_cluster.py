@@ -34,6 +34,7 @@ from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, outcome
 from tests.support.badserver import BadServer
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Raw, Ready, Rows
+from tests.support.native import Thread, block
 
 TEXT = "SELECT v FROM t"
 GOOD = Rows([("v", "int")], [(1,)])
@@ -158,7 +159,7 @@ def test_names_are_resolved_while_others_run(node: FakeNode, monkeypatch: pytest
 
     def slow(host: str, port: int, *args: Any) -> Any:
         asked.append(host)
-        gevent.get_hub().threadpool.apply(time.sleep, (0.1,))
+        gevent.get_hub().threadpool.apply(block, (0.1,))
         if host == "gone.example":
             raise socket.gaierror(-2, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (node.host, port))]
@@ -302,7 +303,6 @@ def test_connect_after_shutdown(node: FakeNode) -> None:
 def test_connect_from_another_thread(node: FakeNode) -> None:
     with cluster_of(node) as cluster:
         cluster.connect()
-        import threading
 
         raised: list[Any] = []
 
@@ -312,10 +312,9 @@ def test_connect_from_another_thread(node: FakeNode) -> None:
             except BaseException as error:
                 raised.append(type(error))
 
-        thread = threading.Thread(target=foreign)
+        thread = Thread(target=foreign)
         thread.start()
-        while thread.is_alive():
-            gevent.sleep(0.005)
+        thread.join()
         assert raised == [WrongHubError]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
 
 import gevent
 
 from geventcql.net.scheduler import Scheduler
 from geventcql.waiting import Waker
+from tests.support.native import Thread
 
 
 def test_a_threads_hub_is_not_kept() -> None:
@@ -22,7 +22,7 @@ def test_a_threads_hub_is_not_kept() -> None:
         found.extend((weakref.ref(hub), weakref.ref(Scheduler.for_hub())))
         hub.destroy(destroy_loop=True)
 
-    thread = threading.Thread(target=use)
+    thread = Thread(target=use)
     thread.start()
     thread.join()
     gc.collect()

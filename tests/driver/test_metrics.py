@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +27,7 @@ from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows
 from tests.support.handlers import paged
+from tests.support.native import Thread
 from tests.support.tls import Tls
 
 TEXT = "SELECT v FROM t"
@@ -428,7 +428,7 @@ def test_read_when_its_cluster_is_gone(node: FakeNode) -> None:
 
 def test_read_in_another_thread(session: Session) -> None:
     seen: list[Any] = []
-    thread = threading.Thread(target=lambda: seen.append(metrics_of(session).get_stats()))
+    thread = Thread(target=lambda: seen.append(metrics_of(session).get_stats()))
     thread.start()
     thread.join()
     assert seen[0]["open_connections"] == seen[0]["known_hosts"] == 1

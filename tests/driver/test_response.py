@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +22,7 @@ from geventcql.session import Session
 from geventcql.sinks import Cancelled
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, outcome, pooled, settled
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows, paged
+from tests.support.native import Thread
 
 ONE = Rows([("v", "int")], [(7,)])
 
@@ -408,10 +408,9 @@ def test_another_thread_gets_a_named_error_soon(session: Session, node: FakeNode
             except BaseException as error:
                 outcome.append((type(error), time.monotonic() - started < 1))
 
-    thread = threading.Thread(target=foreign)
+    thread = Thread(target=foreign)
     thread.start()
-    while thread.is_alive():
-        gevent.sleep(0.01)
+    thread.join()
     assert outcome == [(WrongHubError, True)] * 17
     gevent.sleep(0.01)
     assert len(node.requests) == before and [row.v for row in first] == [0, 1, 2, 3]

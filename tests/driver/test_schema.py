@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from tests.driver.support import cluster_of, eventually, in_hub, outcome
 from tests.metadata.schemaserver import SchemaServer
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Rows, schema_event
+from tests.support.native import Thread
 
 TABLE_KINDS = ["columns", "indexes", "tables", "triggers"]
 ONE_TABLE = "SELECT * FROM system_schema.tables WHERE keyspace_name = 'ks' AND table_name = 'a'"
@@ -274,7 +274,7 @@ def test_where_nobody_can_wait(ks: KeyspaceMetadata) -> None:
     found: list[Any] = []
     in_hub(lambda: found.append(outcome(ks.tables.__getitem__, "a")))
     assert isinstance(found.pop(), BlockingSwitchOutError)
-    thread = threading.Thread(target=lambda: found.append(outcome(ks.tables.__getitem__, "a")))
+    thread = Thread(target=lambda: found.append(outcome(ks.tables.__getitem__, "a")))
     thread.start()
     thread.join()
     assert isinstance(found.pop(), WrongHubError)

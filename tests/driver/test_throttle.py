@@ -20,6 +20,7 @@ from geventcql.throttle import ThrottledExecution
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, outcome, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, FakeNode, Opcode, Request, Rows, paged
+from tests.support.native import block
 
 ONE = Rows([("v", "int")], [(7,)])
 
@@ -404,7 +405,7 @@ def test_a_turn_that_comes_late(node: FakeNode) -> None:
         session.execute("SELECT v")
         future = session.execute_async("SELECT v", timeout=0.15)
         assert waiting(session) == 1
-        in_hub(lambda: time.sleep(0.2), session._throttle._start_due)  # type: ignore[union-attr]
+        in_hub(lambda: block(0.2), session._throttle._start_due)  # type: ignore[union-attr]
         with pytest.raises(OperationTimedOut):
             future.result()
         gevent.sleep(0.02)

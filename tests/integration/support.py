@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable
 from typing import Any
-
-from gevent.threadpool import ThreadPool
 
 from geventcql import ConsistencyLevel
 from geventcql.cluster import Cluster
 from geventcql.testing import CassandraCluster
 from tests.integration.peer import ROOT
+from tests.support.children import run
 
-ALONE_TIMEOUT = 560.0  # seconds
 DDL_TIMEOUT = 60.0
 VERSIONS = (3, 4, 5)
 
@@ -47,15 +44,5 @@ def make_tables(server: Any, replications: dict[str, str], kind: str, values: It
 def alone(act: str, server: Any, table: str, version: int = 5) -> dict[str, Any]:
     """What an act of ``tests.integration.crowd`` tells, in a process of its own."""
     command = [sys.executable, "-m", "tests.integration.crowd", act, server.contact_points[0], str(server.port)]
-    pool = ThreadPool(1)  # the wait for the process is not to block the hub
-    try:
-        done = pool.apply(
-            subprocess.run,
-            ([*command, str(version), table],),
-            {"cwd": ROOT, "capture_output": True, "text": True, "timeout": ALONE_TIMEOUT},
-        )
-    finally:
-        pool.kill()
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(run([*command, str(version), table], cwd=ROOT)[0])
     return result

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-import gevent
 import pytest
 
 from geventcql.cluster import Cluster
@@ -20,6 +18,7 @@ from tests.driver.support import eventually
 from tests.integration.peer import ROOT
 from tests.integration.schemas import ALL_KINDS, KEYSPACE, YAML, described, differences, statements
 from tests.integration.support import DDL_TIMEOUT, connect
+from tests.support.children import run
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -47,9 +46,7 @@ def cluster(request: pytest.FixtureRequest, server: CassandraCluster) -> Iterato
 def theirs(server: CassandraCluster, keyspace: str) -> Any:
     """What cassandra-driver's metadata say."""
     command = [sys.executable, "-m", "tests.integration.schemas", server.contact_points[0], str(server.port), keyspace]
-    # In a thread: gevent's own subprocess would take over SIGCHLD, and with it the children of every other test.
-    output = gevent.get_hub().threadpool.apply(subprocess.check_output, (command,), {"cwd": ROOT})
-    return json.loads(output)
+    return json.loads(run(command, cwd=ROOT)[0])
 
 
 @pytest.mark.parametrize("keyspace", [KEYSPACE, "system", "system_schema", "system_views"])

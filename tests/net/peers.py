@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from geventcql.net.opening import ConnectionSettings, open_connection
 from geventcql.protocol import requests
 from geventcql.protocol.constants import ConsistencyLevel
 from tests.support import wire
+from tests.support.native import Socket, Thread, block
 from tests.support.wire import Envelope, Opcode
 
 NEVER = float("inf")
@@ -133,9 +133,9 @@ class ThreadNode:
         self._delay = delay
         self.host = "127.0.0.1"
         self._answer = answer or _void
-        self._listener = socket.create_server((self.host, 0))
+        self._listener = Socket.listening(self.host)
         self.port = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept)]
+        self._threads = [Thread(target=self._accept)]
 
     def __enter__(self) -> ThreadNode:
         self._threads[0].start()
@@ -153,18 +153,18 @@ class ThreadNode:
                 sock, _ = self._listener.accept()
             except OSError:
                 return  # the test is over
-            thread = threading.Thread(target=self._serve, args=(sock,))
+            thread = Thread(target=self._serve, args=(sock,))
             self._threads.append(thread)
             thread.start()
 
-    def _serve(self, sock: socket.socket) -> None:
+    def _serve(self, sock: Socket) -> None:
         decoder = wire.Decoder()
         with sock:
             try:
                 while data := sock.recv(65536):
                     decoder.feed(data)
                     replies = [self._reply(request) for request in iter(decoder.next, None)]
-                    time.sleep(self._delay)
+                    block(self._delay)
                     sock.sendall(b"".join(replies))
             except OSError:
                 return  # the client has closed

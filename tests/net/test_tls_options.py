@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 import trustme
 
@@ -18,6 +16,7 @@ from geventcql.host import DefaultEndPoint
 from geventcql.net.opening import ConnectionSettings, open_connection
 from geventcql.net.tls import make_context
 from tests.net.peers import connect, connected, send, wait_all
+from tests.support.children import run
 from tests.support.fakenode import FakeNode
 from tests.support.tls import Tls
 
@@ -193,10 +192,6 @@ def test_what_comes_later_says_so() -> None:
 def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(tmp_path: Path) -> None:
     certificate, key = tmp_path / "client.crt", tmp_path / "client.key"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:secret", "-subj", "/CN=client"]
-    done = gevent.get_hub().threadpool.apply(
-        subprocess.run, ([*command, "-keyout", str(key), "-out", str(certificate)],), {"capture_output": True}
-    )
-    assert done.returncode == 0, done.stderr
+    run([*command, "-keyout", str(key), "-out", str(certificate)])
     with pytest.raises(ValueError, match="encrypted"):
         make_context({"certfile": str(certificate), "keyfile": str(key), "cert_reqs": ssl.CERT_NONE})
-    gevent.get_hub().threadpool.kill()

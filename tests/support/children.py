@@ -56,3 +56,11 @@ class Popen:
         self.stdout.close()
         self.stderr.close()
         return out, errors
+
+
+def run(command: Sequence[str], *, cwd: Any = None) -> tuple[bytes, bytes]:
+    """What a program prints, on either output; AssertionError with the latter unless it ends well."""
+    process = Popen(command, cwd=cwd)
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return out, errors

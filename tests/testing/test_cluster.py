@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 import pytest
 
 from geventcql.testing import CassandraCluster, CassandraNode, StartError
+from tests.support.children import run
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +43,7 @@ def _look(cluster: CassandraCluster, password: str = "", ca: str = "", certifica
     """The hosts that the reference driver sees, or the text of its error."""
     options = {"hosts": cluster.contact_points, "port": cluster.port, "password": password, "ca": ca}
     command = [sys.executable, "-W", "ignore", "-c", LOOK, json.dumps({**options, "certificate": certificate})]
-    return json.loads(gevent.get_hub().threadpool.apply(subprocess.check_output, (command,)))
+    return json.loads(run(command)[0])
 
 
 def test_authentication_and_tls_with_a_demanded_certificate() -> None:

@@ -1,0 +1,250 @@
+"""What is no error but ends a program (KeyboardInterrupt, SystemExit), raised by an application's code in a greenlet of the
+driver's: the main greenlet gets it, as from any greenlet, and the driver goes on for whoever goes on.
+
+The test's own greenlet is the main one. Real signals are in test_signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from geventcql.auth import AuthProvider, PlainTextAuthenticator
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, ExecutionProfile
+from geventcql.errors import ConnectionShutdown
+from geventcql.policies import (
+    ConstantReconnectionPolicy,
+    ConstantSpeculativeExecutionPolicy,
+    IdentityTranslator,
+    RetryPolicy,
+    RoundRobinPolicy,
+    SimpleConvictionPolicy,
+)
+from geventcql.query import SimpleStatement
+from geventcql.session import Session
+from tests.driver.hostlife import Told, answers, connected, control_node, other_node, reachable, settle
+from tests.driver.support import eventually
+from tests.support.fakecluster import FakeCluster
+from tests.support.fakenode import NEVER, Error, ErrorCode, Rows, topology_change
+from tests.support.invariants import HubError
+
+MAIN = gevent.getcurrent()
+ONE = Rows([("v", "int")], [(1,)])
+
+
+class Own(BaseException):
+    """An application's, which does not end programs."""
+
+
+ENDS = (KeyboardInterrupt, SystemExit)
+
+
+class Fault:
+    """Raises once, when it has been armed, in any greenlet but the main one."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        self._kind = kind
+        self.armed = False
+        self.raised = False
+
+    def __call__(self, *_: Any) -> None:
+        if self.armed and gevent.getcurrent() is not MAIN:
+            self.armed, self.raised = False, True
+            raise self._kind("of the application")
+
+    def after(self, base: type[Any], method: str) -> type[Any]:
+        """A class whose method raises when it has done its work."""
+
+        def run(this: Any, *args: Any, **kwargs: Any) -> Any:
+            value = getattr(base, method)(this, *args, **kwargs)
+            self()
+            return value
+
+        return type(f"Failing{base.__name__}", (base,), {method: run})
+
+
+class Provider(AuthProvider):
+    def new_authenticator(self, host: Any) -> Any:
+        return PlainTextAuthenticator("name", "password")
+
+
+class Speculation(ConstantSpeculativeExecutionPolicy):
+    """Tries another host after 10 ms; its plans fail."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(0.01, 1)
+        self._fault = fault
+
+    def new_plan(self, keyspace: Any, statement: Any) -> Any:
+        plan: Any = super().new_plan(keyspace, statement)
+        plan.__class__ = self._fault.after(plan.__class__, "next_execution")
+        return plan
+
+
+# -- what is done -------------------------------------------------------------------------------------------------------
+
+
+def lose_and_find(session: Session, nodes: FakeCluster, fault: Fault) -> None:
+    """A node goes and comes back."""
+    node = other_node(session.cluster, nodes)
+    try:
+        node.stop()
+        eventually(lambda: any(host.is_up is False for host in session.hosts))
+    finally:
+        node.start()
+
+
+def find_another(session: Session, nodes: FakeCluster, fault: Fault) -> None:
+    new = nodes.add()
+    control_node(session.cluster, nodes).push(topology_change("NEW_NODE", new.host, new.port))
+
+
+def ask(session: Session, nodes: FakeCluster, bad: Any) -> None:
+    """A request that the first node answers badly; it ends all the same."""
+    replies = [bad]
+    nodes.on("SELECT v", lambda request, connection: replies.pop() if replies else ONE)
+    future = session.execute_async(SimpleStatement("SELECT v", is_idempotent=True), timeout=5)
+    try:
+        eventually(future.ready)
+    finally:
+        eventually(future.ready)
+        assert future.exception is None or isinstance(future.exception, ConnectionShutdown), future.exception
+        assert "shut down" not in str(future.exception)
+
+
+def fail(session: Session, nodes: FakeCluster, fault: Fault) -> None:
+    ask(session, nodes, Error(ErrorCode.OVERLOADED))
+
+
+def be_silent(session: Session, nodes: FakeCluster, fault: Fault) -> None:
+    ask(session, nodes, NEVER)
+
+
+def use_profile(session: Session, nodes: FakeCluster, fault: Fault) -> None:
+    """A request meets a new policy."""
+    profile = ExecutionProfile(fault.after(RoundRobinPolicy, "populate")())
+    with pytest.raises((ConnectionShutdown, Own, *ENDS)) as raised:
+        session.execute("SELECT v", execution_profile=profile)
+    assert "shut down" not in str(raised.value)
+    if isinstance(raised.value, ENDS):
+        raise raised.value
+
+
+def call_back(session: Session, nodes: FakeCluster, fault: Fault) -> None:
+    called: list[Any] = []
+    session.execute_async("SELECT v").add_callback(fault).add_callback(called.append)
+    try:
+        eventually(lambda: called)
+    finally:
+        eventually(lambda: called)
+
+
+def submit(session: Session, nodes: FakeCluster, fault: Fault) -> None:
+    session.submit(fault)
+
+
+Act = Callable[[Session, FakeCluster, Fault], None]
+
+
+def profile(**options: Any) -> dict[str, Any]:
+    return {"execution_profiles": {EXEC_PROFILE_DEFAULT: ExecutionProfile(**options)}}
+
+
+WHERE: dict[str, tuple[Callable[[Fault], dict[str, Any]], Act]] = {
+    "callback": (lambda fault: {}, call_back),
+    "submitted": (lambda fault: {}, submit),
+    "on_down": (lambda fault: profile(load_balancing_policy=fault.after(RoundRobinPolicy, "on_down")()), lose_and_find),
+    "on_up": (lambda fault: profile(load_balancing_policy=fault.after(RoundRobinPolicy, "on_up")()), lose_and_find),
+    "on_add": (lambda fault: profile(load_balancing_policy=fault.after(RoundRobinPolicy, "on_add")()), find_another),
+    "distance": (lambda fault: profile(load_balancing_policy=fault.after(RoundRobinPolicy, "distance")()), lose_and_find),
+    "populate": (lambda fault: profile(), use_profile),
+    "retry policy": (lambda fault: profile(retry_policy=fault.after(RetryPolicy, "on_request_error")()), fail),
+    "speculation": (lambda fault: profile(speculative_execution_policy=Speculation(fault)), be_silent),
+    "add_failure": (
+        lambda fault: {"conviction_policy_factory": fault.after(SimpleConvictionPolicy, "add_failure")},
+        lose_and_find,
+    ),
+    "reset": (lambda fault: {"conviction_policy_factory": fault.after(SimpleConvictionPolicy, "reset")}, lose_and_find),
+    "reconnection policy": (
+        lambda fault: {"reconnection_policy": fault.after(ConstantReconnectionPolicy, "new_schedule")(0.02)},
+        lose_and_find,
+    ),
+    "authenticator": (lambda fault: {"auth_provider": fault.after(Provider, "new_authenticator")()}, lose_and_find),
+    "translator": (lambda fault: {"address_translator": fault.after(IdentityTranslator, "translate")()}, find_another),
+}
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.02)
+    with FakeCluster(2, auth={"name": "password"}) as started:
+        started.on("SELECT v", ONE)
+        yield started
+
+
+def interrupted(act: Callable[[], object], fault: Fault) -> BaseException | None:
+    """What the main greenlet gets while it does that, and waits for what comes of it."""
+    fault.armed = True
+    try:
+        act()
+        eventually(lambda: fault.raised)
+        gevent.sleep(0.05)
+    except ENDS as error:
+        return error
+    return None
+
+
+def as_reported(errors: list[HubError], kind: type[BaseException]) -> bool:
+    """Whether the hub has told of it once; of SystemExit it never does."""
+    told = [error.type for error in errors]
+    errors.clear()
+    return told == ([] if kind is SystemExit else [kind])
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, Own])
+@pytest.mark.parametrize("where", WHERE)
+def test_raised_in_a_greenlet_of_the_driver(
+    where: str, kind: type[BaseException], nodes: FakeCluster, hub_errors: list[HubError]
+) -> None:
+    fault = Fault(kind)
+    options, act = WHERE[where]
+    with connected(nodes, **{"auth_provider": Provider(), **options(fault)}) as (_, session, _):
+        came = interrupted(lambda: act(session, nodes, fault), fault)
+        assert fault.raised
+        assert came is None if kind is Own else type(came) is kind
+        settle(lambda: reachable(session) == set(nodes.addresses) and all(host.is_up for host in session.hosts))
+        answers(session, nodes)
+    assert as_reported(hub_errors, kind)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, Own])
+def test_all_others_are_told(nodes: FakeCluster, kind: type[BaseException], hub_errors: list[HubError]) -> None:
+    """Policies and listeners behind the one that raises."""
+
+    class Policy(RoundRobinPolicy):
+        told = 0
+
+        def on_down(self, host: Any) -> None:
+            self.told += 1
+            super().on_down(host)
+
+    for failing in ("policy", "listener"):
+        fault = Fault(kind)
+        other = Policy()
+        first = fault.after(RoundRobinPolicy, "on_down")() if failing == "policy" else RoundRobinPolicy()
+        profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(first), "other": ExecutionProfile(other)}
+        with connected(nodes, auth_provider=Provider(), execution_profiles=profiles) as (cluster, _, _):
+            last = Told()
+            if failing == "listener":
+                cluster.register_listener(fault.after(Told, "on_down")())
+            cluster.register_listener(last)
+            node = other_node(cluster, nodes)
+            came = interrupted(node.stop, fault)
+            assert came is None if kind is Own else type(came) is kind
+            settle(lambda last=last, node=node: last.news == [("down", node.host)])  # type: ignore[misc]
+            assert other.told == 1
+            node.start()
+        assert as_reported(hub_errors, kind)
