@@ -155,9 +155,9 @@ def test_a_thousand_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(1)
     users = {"ada": "0"}
     provider = PlainTextAuthProvider("ada", "0")
-    options = {"auth_provider": provider, "connections_per_host": 2, "connect_timeout": 0.5}
-    policy = ExponentialReconnectionPolicy(0.01, LONGEST)
-    with FakeCluster(3, auth=users) as nodes, connected(nodes, reconnection_policy=policy, **options) as (cluster, session, told):
+    options: dict[str, Any] = {"auth_provider": provider, "connections_per_host": 2, "connect_timeout": 0.5}
+    options["reconnection_policy"] = ExponentialReconnectionPolicy(0.01, LONGEST)
+    with FakeCluster(3, auth=users) as nodes, connected(nodes, **options) as (cluster, session, told):
         restarts = Restarts(nodes, rng)
         slowest = 0.0
         for number in range(1000):
