@@ -1,7 +1,8 @@
-"""A fake node that answers keys, and a Session on it."""
+"""A fake node that answers keys, a Session on it, and silence of the log."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -23,3 +24,9 @@ def node() -> Iterator[FakeNode]:
 def session(node: FakeNode) -> Iterator[Session]:
     with geventcql.connect([node.host], port=node.port) as opened:
         yield opened
+
+
+@pytest.fixture
+def no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Captured log records keep the errors that they tell of, and with them whatever their tracebacks lead to."""
+    caplog.set_level(logging.CRITICAL + 1, "geventcql")

@@ -6,6 +6,7 @@ request shows.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,11 @@ def eventually(predicate: Callable[[], Any], timeout: float = 5.0) -> Any:
         assert time.monotonic() < deadline, f"not seen within {timeout} s: {predicate}"
         gevent.sleep(0.002)
     return value
+
+
+def collected(reference: Any) -> Callable[[], bool]:
+    """Whether an object is gone."""
+    return lambda: gc.collect() >= 0 and reference() is None
 
 
 def outcome(fn: Callable[..., Any], *args: Any) -> Any:

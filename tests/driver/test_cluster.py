@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import socket
 import time
 import weakref
@@ -30,7 +28,7 @@ from geventcql.errors import (
 )
 from geventcql.policies import ConstantReconnectionPolicy, ReconnectionPolicy, RetryPolicy, RoundRobinPolicy
 from geventcql.session import Session
-from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, outcome, pooled, serve_keys
+from tests.driver.support import BY_KEY, INSERT, cluster_of, collected, eventually, outcome, pooled, serve_keys
 from tests.support.badserver import BadServer
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Raw, Ready, Rows
@@ -247,17 +245,6 @@ def test_killed_while_connecting(node: FakeNode, how: str) -> None:
     rule.remove()
     with cluster:
         assert cluster.connect().execute(TEXT).one().v == 1
-
-
-@pytest.fixture
-def no_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Captured log records keep the errors that they tell of, and with them whatever their tracebacks lead to."""
-    caplog.set_level(logging.CRITICAL + 1, "geventcql")
-
-
-def collected(reference: Any) -> Callable[[], bool]:
-    """Whether an object is gone."""
-    return lambda: gc.collect() >= 0 and reference() is None
 
 
 @pytest.mark.usefixtures("no_log")

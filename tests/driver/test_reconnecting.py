@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
 import gevent
 import pytest
 
-from geventcql.policies import ConstantReconnectionPolicy
+from geventcql.auth import PlainTextAuthProvider
+from geventcql.cluster import Cluster
+from geventcql.policies import ConstantReconnectionPolicy, ExponentialReconnectionPolicy
 from geventcql.reconnecting import Backoff, OpeningRate
+from geventcql.session import Session
+from tests.driver.hostlife import Told, answers, connected, settle
 from tests.driver.support import cluster_of, eventually, pooled
+from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
+
+LONGEST = 0.2
+"""The longest pause between attempts, seconds, while nodes restart again and again."""
 
 
 def test_what_a_second_allows_may_come_at_once_and_the_rest_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,3 +107,85 @@ def test_connections_by_distance(node: FakeNode, size: int) -> None:
         eventually(lambda: len(pooled(session)) == 2 and len(node.connections) == 3)
         with pytest.raises(ValueError, match="at least 1"):
             cluster.set_core_connections_per_host(HostDistance.LOCAL, 0)
+
+
+class Restarts:
+    """A node of three at a time ends in some way, at any moment of what comes of the one before."""
+
+    def __init__(self, nodes: FakeCluster, rng: random.Random) -> None:
+        self.nodes, self.rng = nodes, rng
+        self.ways = (self.stop, self.drop, self.refuse, self.pause)
+
+    def some_time(self) -> None:
+        gevent.sleep(self.rng.choice([0, 0.001, 0.003, 0.01, 0.03]) * self.rng.random())
+
+    def one(self) -> None:
+        node = self.rng.choice(self.nodes.nodes)
+        self.rng.choice(self.ways)(node)
+        self.some_time()
+
+    def stop(self, node: FakeNode) -> None:
+        node.stop()
+        self.some_time()
+        node.start()
+
+    def drop(self, node: FakeNode) -> None:
+        node.drop_connections(rst=self.rng.random() < 0.5)
+
+    def refuse(self, node: FakeNode) -> None:
+        node.refuse()
+        node.drop_connections()
+        self.some_time()
+        node.listen()
+
+    def pause(self, node: FakeNode) -> None:
+        node.pause()
+        node.drop_connections()
+        self.some_time()
+        node.resume()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_thousand_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At random phases, the password being changed now and then: all pools are full again within the longest pause and the
+    time of a handshake, however many came before (pitfall C2).
+    """
+    monkeypatch.setattr("geventcql.reconnecting.RATE", OpeningRate(1000, 1000))
+    rng = random.Random(1)
+    users = {"ada": "0"}
+    provider = PlainTextAuthProvider("ada", "0")
+    options: dict[str, Any] = {"auth_provider": provider, "connections_per_host": 2, "connect_timeout": 0.5}
+    options["reconnection_policy"] = ExponentialReconnectionPolicy(0.01, LONGEST)
+    with FakeCluster(3, auth=users) as nodes, connected(nodes, **options) as (cluster, session, told):
+        restarts = Restarts(nodes, rng)
+        slowest = 0.0
+        for number in range(1000):
+            if number % 50 == 25:
+                users["ada"] = str(number)
+            restarts.one()
+            if number % 50 == 25:
+                restarts.some_time()
+                provider.password = str(number)
+            if number % 10 == 9:
+                began = time.monotonic()
+                eventually(lambda: is_whole(cluster, session), 10)
+                slowest = max(slowest, time.monotonic() - began)
+                cluster._registry.check_invariants()
+                answers(session, nodes, 12)
+        print(f"whole again after {slowest:.2f} s at most")
+        assert slowest < LONGEST + 2 * options["connect_timeout"] + 1
+        settle(lambda: is_whole(cluster, session))
+        eventually(lambda: alternate(told, nodes))
+
+
+def is_whole(cluster: Cluster, session: Session) -> bool:
+    pools = session.get_pools()
+    full = len(pools) == 3 and not any(pool.missing for pool in pools)
+    return full and cluster._control.connection is not None and all(host.is_up for host in session.hosts)
+
+
+def alternate(told: Told, nodes: FakeCluster) -> bool:
+    """Whether the listener was told of each host by turns that it is down and that it is up, up at last."""
+    stories = [[what for what, address in told.news if address == node.host] for node in nodes]
+    return all(story == ["down", "up"] * (len(story) // 2) for story in stories)

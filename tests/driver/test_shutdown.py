@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from contextlib import nullcontext, suppress
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import gevent
+import greenlet
 import pytest
+from gevent.event import Event
 
 import geventcql
 from geventcql.errors import ConnectionShutdown, DriverException, NoHostAvailable, WrongHubError
-from tests.driver.support import cluster_of, eventually, in_hub, outcome
-from tests.support.fakenode import NEVER, FakeNode, Opcode, Ready, Rows, Void
+from geventcql.session import Session
+from tests.driver.support import BY_KEY, cluster_of, collected, eventually, have_keyspaces, in_hub, outcome, pooled
+from tests.support.fakenode import NEVER, FakeNode, Opcode, Ready, Rows, Void, paged
 
+ENDS = (ConnectionShutdown, DriverException, NoHostAvailable)
 ONE = Rows([("v", "int")], [(1,)])
 
 
@@ -208,3 +215,95 @@ def test_another_thread(node: FakeNode) -> None:
     gevent.get_hub().threadpool.kill()
     assert isinstance(result, WrongHubError)
     cluster.shutdown()
+
+
+# -- at every point at which something is waited for --------------------------------------------------------------------
+
+
+@contextmanager
+def at_switch(number: int, act: Callable[[], object]) -> Iterator[None]:
+    """Call ``act`` in the hub behind the ``number``-th time that it is switched to."""
+    hub, count = gevent.get_hub(), itertools.count(1)
+
+    def trace(event: str, switched: Any) -> None:
+        if switched[1] is hub and next(count) == number:
+            hub.loop.run_callback(act)
+
+    before = greenlet.settrace(trace)
+    try:
+        yield
+    finally:
+        greenlet.settrace(before)
+
+
+def reconnect(session: Session, node: FakeNode) -> None:
+    node.drop_connections()
+    eventually(lambda: not pooled(session))
+    eventually(lambda: pooled(session) or session.is_shutdown)
+
+
+def prepare_again(session: Session, node: FakeNode) -> None:
+    prepared = session.prepare(BY_KEY)
+    node.unprepare_all()
+    session.execute(prepared, (1,))
+
+
+OPERATIONS: dict[str, Callable[[Session, FakeNode], object]] = {
+    "reconnect": reconnect,
+    "prepare": lambda session, node: session.prepare(BY_KEY),
+    "prepare again": prepare_again,
+    "set_keyspace": lambda session, node: session.set_keyspace("ks"),
+    "pages": lambda session, node: list(session.execute("SELECT pages")),
+    "imap": lambda session, node: list(session.imap(session.prepare(BY_KEY), ((key,) for key in range(20)), concurrency=3)),
+    "metadata": lambda session, node: session.cluster.refresh_keyspace_metadata("ks"),
+    "nodes": lambda session, node: session.cluster.refresh_nodes(),
+    "another session": lambda session, node: session.cluster.connect("ks"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_log")
+@pytest.mark.parametrize("black_hole", [False, True], ids=["answers", "black hole"])
+@pytest.mark.parametrize("operation", ["connect", *OPERATIONS])
+def test_at_every_point_of(node: FakeNode, operation: str, black_hole: bool) -> None:
+    """Whoever waits is told within a second, nothing stays open, and nothing keeps the Cluster (pitfall C9)."""
+    have_keyspaces(node, "ks")
+    node.on("SELECT pages", paged([("v", "int")], [(i,) for i in range(6)], 2))
+    points = 1
+    while not _shut_down_at(points, node, operation, black_hole):
+        points += 1
+    print(f"{operation}: {points - 1} points")
+    assert points > 5
+
+
+def _shut_down_at(number: int, node: FakeNode, operation: str, black_hole: bool) -> bool:
+    """Whether the operation was over before that."""
+    cluster = cluster_of(node, schema_event_refresh_window=-1)
+    reached = Event()
+
+    def act() -> None:
+        if black_hole:
+            node.pause()
+        reached.set()
+
+    if operation != "connect":
+        session = cluster.connect()
+    with at_switch(number, act):
+        if operation == "connect":
+            running = gevent.spawn(outcome, cluster.connect)
+        else:
+            running = gevent.spawn(outcome, OPERATIONS[operation], session, node)
+            del session
+        gevent.wait([running, reached], count=1)
+    was_over = not reached.is_set()
+    started = time.monotonic()
+    cluster.shutdown(timeout=0)
+    ended = running.get(timeout=1)
+    assert time.monotonic() - started < 1
+    assert not isinstance(ended, Exception) or (isinstance(ended, ENDS) and not was_over), repr(ended)
+    node.resume()
+    eventually(lambda: not node.connections)
+    gone = weakref.ref(cluster)
+    del cluster, running, ended
+    eventually(collected(gone))
+    return was_over

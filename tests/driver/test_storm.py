@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -15,6 +16,7 @@ from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, pooled, serve_keys
 from tests.support.fakenode import FakeNode, Opcode, Ready, Reply, Request
+from tests.support.memory import resident
 
 CLUSTERS = 40
 RATE = 40.0
@@ -50,16 +52,22 @@ def slow() -> Iterator[SlowNode]:
         yield SlowNode(node)
 
 
-@pytest.fixture
-def sessions(slow: SlowNode, limited: None) -> Iterator[list[Session]]:
+@contextmanager
+def clusters_of(slow: SlowNode, count: int) -> Iterator[list[Session]]:
     """Clusters that try again without a pause, and give a handshake little time."""
     options = {"reconnection_policy": ConstantReconnectionPolicy(0, None), "connect_timeout": 0.2}
-    clusters = [cluster_of(slow.node, **options) for _ in range(CLUSTERS)]
+    clusters = [cluster_of(slow.node, **options) for _ in range(count)]
     try:
         yield [cluster.connect() for cluster in clusters]
     finally:
         for cluster in clusters:
             cluster.shutdown()
+
+
+@pytest.fixture
+def sessions(slow: SlowNode, limited: None) -> Iterator[list[Session]]:
+    with clusters_of(slow, CLUSTERS) as connected:
+        yield connected
 
 
 def everybody_is_back(sessions: list[Session]) -> bool:
@@ -85,6 +93,32 @@ def test_many_clusters_come_back_to_a_slow_node(slow: SlowNode, sessions: list[S
     slow.node.wait_for(lambda node: len(node.connections) == 2 * CLUSTERS)
     for k, session in enumerate(sessions):
         assert session.execute(session.prepare(BY_KEY), [k]).one() == (k,)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_hundred_clusters(slow: SlowNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their attempts that come to nothing leave nothing: memory is afterwards what it was (pitfall C6)."""
+    rate, count = 100.0, 200
+    monkeypatch.setattr(reconnecting, "RATE", reconnecting.OpeningRate(per_endpoint=rate, total=1000.0))
+    slow.node.record = False
+    with clusters_of(slow, count) as sessions:
+        sizes = []
+        for _ in range(3):
+            slow.node.stop()
+            slow.opened.clear()
+            slow.slowness = 1.0
+            slow.node.start()
+            gevent.sleep(5)
+            tries = len(slow.opened)
+            slow.slowness = 0.01
+            with gevent.Timeout(60):
+                while not everybody_is_back(sessions):
+                    gevent.sleep(0.05)
+            assert tries > 2 * rate and slow.most_in_a_second() <= 2 * rate + 2
+            sizes.append(resident())
+        print("MB after each storm:", *(f"{size:.1f}" for size in sizes))
+        assert sizes[-1] - sizes[0] < 5
 
 
 @pytest.mark.timeout(120)
