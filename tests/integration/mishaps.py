@@ -70,7 +70,8 @@ class Mishaps:
         self._greenlets: list[gevent.Greenlet] = []
 
     def __enter__(self) -> Mishaps:
-        self._greenlets = [gevent.spawn(run) for run in (self._nodes, self._frames, self._workers)]
+        self._greenlets = [gevent.spawn(self._nodes), gevent.spawn(self._workers)]
+        self._greenlets += [gevent.spawn(self._frames, n) for n in range(len(self._proxies))]
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -106,12 +107,12 @@ class Mishaps:
                 node.resume()
                 self._servers.settle()
 
-    def _frames(self) -> None:
-        """For a while something becomes of some messages of one node."""
-        drawn = random.Random(f"{self._seed}:frames")
+    def _frames(self, n: int) -> None:
+        """For a while something becomes of some messages of one node, then nothing for a while."""
+        drawn = random.Random(f"{self._seed}:frames:{n}")
+        proxy = self._proxies[n]
         while True:
             gevent.sleep(drawn.random())
-            proxy = drawn.choice(self._proxies)
             name = drawn.choice(list(MISHAPS))
             way, make, times, opcodes = MISHAPS[name]
             share = drawn.random()

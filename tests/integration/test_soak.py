@@ -7,10 +7,12 @@ drawn.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,7 +37,7 @@ SEED = int(os.environ.get("GEVENTCQL_SOAK_SEED", "0")) or random.randrange(1, 1 
 GREENLETS = 300
 CONNECTIONS = 2
 GROWTH = 8.0  # MB, in the second half; what a process has at a moment goes up and down by some
-MOST_TOLD = 0.2  # of all requests; more would mean that the load did not get through
+MOST_TOLD = 0.5  # of all requests; more would mean that the load does not get through
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS + 600)]
 
@@ -62,6 +64,27 @@ class Sizes:
         n = len(self.memory)
         middle, end = self.memory[n // 2 : n // 2 + n // 10 + 1], self.memory[-(n // 10) - 1 :]
         return statistics.median(end) - statistics.median(middle)
+
+
+class Logged(logging.Handler):
+    """Counts what the driver logs, by level and module, instead of pytest's keeping it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.counts[f"{record.levelname} {record.name}"] += 1
+        record.getMessage()
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    logger, handler = logging.getLogger("geventcql"), Logged()
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(handler)
+    yield handler.counts
+    logger.removeHandler(handler)
 
 
 def greenlets() -> int:
@@ -118,19 +141,20 @@ class Soak:
         return gevent.spawn(Worker(number, self._statements[number % 2], self.books, SEED + drawn).run)
 
 
-def report(soak: Soak, mishaps: Mishaps, sizes: Sizes) -> None:
+def report(soak: Soak, mishaps: Mishaps, sizes: Sizes, logged: Counter[str]) -> None:
     books, memory = soak.books, sizes.memory
     print(f"\nsoak of {SECONDS:g} s, GEVENTCQL_SOAK_SEED={SEED}")
     print(f"answers: {books.done.total()} {dict(books.done)}")
     print(f"errors: {books.told.total()} {dict(books.told)}; gave up: {books.gave_up}; new texts: {books.texts}")
     print(f"mishaps: {mishaps.made.total()} {dict(mishaps.made)}")
     print(f"added to counters: {books.tally.acked.total()}, perhaps: {books.tally.unknown.total()}")
+    print(f"logged: {dict(logged)}")
     quarters = [round(memory[(len(memory) - 1) * n // 4], 1) for n in range(5)]
     print(f"memory at each quarter: {quarters} MB, growth in the second half {sizes.growth():.1f} MB")
     print(f"at most {sizes.most_descriptors} descriptors, {sizes.most_greenlets} greenlets")
 
 
-def test_soak(servers: CassandraCluster) -> None:
+def test_soak(servers: CassandraCluster, logged: Counter[str]) -> None:
     options: dict[str, Any] = {
         "connections_per_host": CONNECTIONS,
         "reconnection_policy": ExponentialReconnectionPolicy(1, 10),
@@ -155,11 +179,12 @@ def test_soak(servers: CassandraCluster) -> None:
                     gevent.sleep(0.5)
         finally:
             measuring.kill()
-        report(soak, mishaps, sizes)
+        report(soak, mishaps, sizes, logged)
         wait_until(soak.all_well, 60)
         soak.books.check(soak.sessions[1], "soak")
         wait_until(lambda: (len(descriptors()), greenlets()) == before, 30)
         books = soak.books
         assert books.told.total() < MOST_TOLD * books.done.total()
         assert all(books.done[kind] for kind in ("read", "write", "count", "batch", "count_batch", "pages", "prepare", "swap"))
+        assert not any(line.startswith(("ERROR", "CRITICAL")) for line in logged)
         assert sizes.growth() < GROWTH
