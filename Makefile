@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 HOST ?=
+SECONDS ?= 600
 ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
@@ -13,7 +14,7 @@ CORE := $(wildcard geventcql/cython/*.pyx geventcql/cython/*.pxi geventcql/cytho
 NEEDS := PYTHON="$(PYTHON)" .ci/needs
 
 .DEFAULT_GOAL := help
-.PHONY: help env jars demo test slow lint bench docs build clean
+.PHONY: help env jars demo test slow soak lint bench docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -54,6 +55,9 @@ test: jars ## all tests but the slow ones, on real nodes that the run starts and
 
 slow: jars ## the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+soak: jars ## every kind of statement under every fault, for ten minutes (SECONDS=60: for one, as in `make slow`)
+	GEVENTCQL_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/integration/test_soak.py $(ARGS)
 
 lint: $(VENV)/.built ## ruff and mypy
 	$(BIN)/ruff check .

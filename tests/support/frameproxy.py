@@ -152,7 +152,7 @@ class FrameLink(Link):
     """One connection through a FrameProxy.
 
     Attributes, besides those of a Link: `swallows`, whether nothing goes on any more, though it is read (may be set);
-    `requests`, the last that went to the node under each stream id; `segmented`, as of v5 once it is set up.
+    `requests`, those that the node has not answered, by their stream ids; `segmented`, as of v5 once it is set up.
     """
 
     def __init__(self, proxy: FrameProxy, client: Any, server: Any) -> None:
@@ -181,8 +181,11 @@ class FrameLink(Link):
         while (envelope := self._answers.next()) is not None:
             if envelope.opcode == Opcode.EVENT:
                 request = Request(Opcode.EVENT, envelope.version, envelope.flags, envelope.stream, envelope.body)
-            else:
-                request = self.requests[envelope.stream]
+            elif (found := self.requests.pop(envelope.stream, None)) is not None:
+                request = found
+            else:  # the second answer to a request that went on twice
+                Frame(self, envelope, Request(Opcode.OPTIONS, envelope.version, 0, envelope.stream, b"")).forward()
+                continue
             self._proxy.learn(envelope, request)
             frame = Frame(self, envelope, request)
             if envelope.version >= 5 and envelope.opcode in (Opcode.READY, Opcode.AUTHENTICATE):
