@@ -447,7 +447,10 @@ class EncodeError(DriverException, TypeError, ValueError):
     """
 
     def __init__(self, parameter: str, cql_type: str, value: Any, reason: str = "") -> None:
-        shown = reprlib.repr(value)
+        try:
+            shown = reprlib.repr(value)
+        except Exception:  # a number of too many digits for Python, or an application's own class
+            shown = object.__repr__(value)
         super().__init__(
             f"cannot encode parameter {parameter!r} as {cql_type}: {shown} ({type(value).__name__})"
             + (f": {reason}" if reason else "")

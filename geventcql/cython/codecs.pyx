@@ -19,7 +19,13 @@ from cpython.buffer cimport (
     PyObject_CheckBuffer,
     PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_Check,
+    PyBytes_FromObject,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 from cpython.datetime cimport (
     PyDate_Check,
     PyDate_CheckExact,
@@ -32,6 +38,7 @@ from cpython.datetime cimport (
     PyDateTime_GET_DAY,
     PyDateTime_GET_MONTH,
     PyDateTime_GET_YEAR,
+    PyDelta_Check,
     datetime_new,
     datetime_tzinfo,
     get_utc,
@@ -42,7 +49,7 @@ from cpython.datetime cimport (
 )
 from cpython.dict cimport PyDict_CheckExact, PyDict_SetItem
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_AsDouble, PyFloat_CheckExact, PyFloat_FromDouble
-from cpython.list cimport PyList_CheckExact, PyList_New, PyList_SET_ITEM, PyList_Sort
+from cpython.list cimport PyList_CheckExact, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM, PyList_Sort
 from cpython.long cimport PyLong_Check, PyLong_CheckExact, PyLong_FromLong, PyLong_FromLongLong
 from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject

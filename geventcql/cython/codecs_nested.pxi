@@ -302,7 +302,7 @@ cdef object tuple_class(str name, tuple field_names):
         ]
         try:
             _tuple_classes[key] = namedtuple(name, usable)
-        except ValueError:
+        except (ValueError, SyntaxError):  # the second: names that are one to Python, such as 'fi' and its ligature
             _tuple_classes[key] = None
     return _tuple_classes[key]
 
@@ -365,9 +365,10 @@ cdef class UserType(TupleType):
         if isinstance(value, str):
             raise TypeError("a str where a user type is wanted")
         if hasattr(value, "__getitem__") and hasattr(value, "__len__"):
-            if len(value) > len(self.field_names):
-                raise ValueError(f"{len(value)} values for {len(self.field_names)} fields")
-            return [value[i] for i in range(len(value))] + [None] * (len(self.field_names) - len(value))
+            given = len(value)  # asked once: it may say something else the next time
+            if given > len(self.field_names):
+                raise ValueError(f"{given} values for {len(self.field_names)} fields")
+            return [value[i] for i in range(given)] + [None] * (len(self.field_names) - given)
         if not any([hasattr(value, field) for field in self.field_names]):
             raise TypeError(f"has none of the fields of {self.type_name}")
         return [getattr(value, field, None) for field in self.field_names]
@@ -425,21 +426,27 @@ cdef class VectorType(CqlType):
         return items
 
     cdef int write(self, Writer *w, object value) except -1:
+        cdef Py_ssize_t count = 0
         if PyUnicode_Check(value):
             raise TypeError("a str where a vector is wanted")
         if not PyList_CheckExact(value):
             if PyObject_CheckBuffer(value) and self.write_array(w, value):
                 return 0
             value = list(value)
-        if len(value) != self.dimension:
-            raise ValueError(f"{len(value)} elements for a vector of {self.dimension}")
+        self.check_count(PyList_GET_SIZE(value))
         for item in <list>value:
+            count += 1
             if item is None or item is _unset:
                 raise ValueError(f"{item} inside a vector")
             if self.fixed:
                 self.element.write(w, item)
             else:
                 self.write_variable(w, item)
+        return self.check_count(count)  # the elements' own code may have changed the list
+
+    cdef int check_count(self, Py_ssize_t count) except -1:
+        if count != self.dimension:
+            raise ValueError(f"{count} elements for a vector of {self.dimension}")
         return 0
 
     cdef int write_array(self, Writer *w, object value) except -1:

@@ -123,7 +123,10 @@ cdef object wrong_size(CqlType cql_type, Py_ssize_t n):
 
 
 cdef str reason_of(object exc):
-    return str(exc) or type(exc).__name__
+    try:
+        return str(exc) or type(exc).__name__
+    except Exception:  # an application's own, raised by the value
+        return type(exc).__name__
 
 
 cdef object decode_error(str column, CqlType cql_type, object exc):
@@ -269,9 +272,18 @@ cdef class IntegerType(CqlType):
 
 _Decimal = decimal.Decimal
 # Exact whatever the caller's own context: neither digits nor exponent are ever cut.
-cdef object _scaled = decimal.Context(
-    prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN
-).scaleb
+cdef object _exact = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+cdef object _scaled = _exact.scaleb
+
+
+cdef object whole_decimal(const char *p, Py_ssize_t n, int is_signed):
+    """The number of `n` > 0 bytes. Decimal(int) takes the square of the time, so what is long is put together of halves."""
+    cdef Py_ssize_t low = n // 2
+    if n <= 1024:
+        return _Decimal(read_varint(p, n) if is_signed else long_of_bytes(p, n, 0))
+    return _exact.fma(
+        whole_decimal(p, n - low, is_signed), _exact.power(256, low), whole_decimal(p + n - low, low, 0)
+    )
 
 
 @cython.final
@@ -285,7 +297,7 @@ cdef class DecimalType(CqlType):
     cdef object read(self, const char *p, Py_ssize_t n):
         if n < 5:
             return wrong_size(self, n)
-        return _scaled(_Decimal(read_varint(p + 4, n - 4)), -<int64_t><int32_t>load32(p))
+        return _scaled(whole_decimal(p + 4, n - 4, 1), -<int64_t><int32_t>load32(p))
 
     cdef int write(self, Writer *w, object value) except -1:
         if not isinstance(value, _Decimal):
@@ -414,10 +426,10 @@ cdef class AsciiType(CqlType):
 cdef int write_bytes(Writer *w, object value) except -1:
     """Bytes, anything with the buffer protocol, or an iterable of byte values."""
     if not PyBytes_Check(value):
-        # bytes(5) would be five zeros, bytes("x") asks for an encoding.
         if PyLong_Check(value) or PyUnicode_Check(value):
             raise TypeError("must be bytes-like")
-        value = bytes(value)
+        # Not bytes() for all: of what converts to the int n it makes n zeros.
+        value = bytes(value) if hasattr(type(value), "__bytes__") else PyBytes_FromObject(value)
     return append(w, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
 
 

@@ -47,8 +47,9 @@ cdef class UUIDType(CqlType):
         return value
 
     cdef int write(self, Writer *w, object value) except -1:
-        if type(value) is _UUID and get_slot(value, uuid_int) != NULL:
-            bytes16_of_long(<object>get_slot(value, uuid_int), advance(w, 16))
+        cdef PyObject *number = get_slot(value, uuid_int) if type(value) is _UUID else NULL
+        if number != NULL and PyLong_Check(<object>number):  # UUID(int=1.5) is possible
+            bytes16_of_long(<object>number, advance(w, 16))
             return 0
         data = getattr(value, "bytes", None)
         if type(data) is not bytes or len(data) != 16:
@@ -120,6 +121,8 @@ cdef int64_t milliseconds_of_datetime(object value) except? -1:
     if offset is not None and offset is not get_utc():
         offset = value.utcoffset()
         if offset is not None:
+            if not PyDelta_Check(offset) or not -1 <= timedelta_days(offset) <= 0:
+                raise ValueError("its utcoffset() is no timedelta of less than a day")
             micros -= (timedelta_days(offset) * <int64_t>86400 + timedelta_seconds(offset)) * 1_000_000
             micros -= timedelta_microseconds(offset)
     return micros / 1000

@@ -310,12 +310,13 @@ def decode(
     return message
 
 
-def read_rows_metadata(reader: Reader, user_types: UserTypes | None) -> RowsMetadata:
-    """<metadata> of section 4.2.5.2, of rows or, in a PREPARE answer, of the rows to come."""
+def read_rows_metadata(reader: Reader, version: int, user_types: UserTypes | None) -> RowsMetadata:
+    """<metadata> of section 4.2.5.2, of rows or, in a PREPARE answer, of the rows to come. Only v5 has a new metadata id."""
     flags = reader.int_("flags of the result metadata")
     count = reader.count("number of columns")
     paging_state = reader.bytes_("paging state") if flags & ROWS_HAS_MORE_PAGES else None
-    new_id = reader.short_bytes("result metadata id") if flags & ROWS_METADATA_CHANGED else None
+    changed = flags & ROWS_METADATA_CHANGED and version >= ProtocolVersion.V5
+    new_id = reader.short_bytes("result metadata id") if changed else None
     if flags & ROWS_NO_METADATA:
         return RowsMetadata(flags, count, paging_state, new_id, None, b"")
     start = reader.pos
@@ -323,8 +324,8 @@ def read_rows_metadata(reader: Reader, user_types: UserTypes | None) -> RowsMeta
     return RowsMetadata(flags, count, paging_state, new_id, columns, reader.body[start : reader.pos])
 
 
-def _rows(reader: Reader, user_types: UserTypes | None, decoder: RowDecoder | None) -> Rows:
-    metadata = read_rows_metadata(reader, user_types)
+def _rows(reader: Reader, version: int, user_types: UserTypes | None, decoder: RowDecoder | None) -> Rows:
+    metadata = read_rows_metadata(reader, version, user_types)
     if metadata.columns is not None:  # what a body says of itself holds, whatever the statement was prepared with
         decoder = RowDecoder(metadata.columns, metadata.raw)
     elif decoder is None:
@@ -336,6 +337,8 @@ def _rows(reader: Reader, user_types: UserTypes | None, decoder: RowDecoder | No
     count = reader.count("number of rows")
     if count * max(1, metadata.column_count) * 4 > len(reader.body) - reader.pos:  # each cell has a length of 4 bytes
         raise FrameError(f"bad message: {count} rows of {metadata.column_count} columns do not fit in its body")
+    if count and not metadata.column_count:
+        raise FrameError(f"bad message: {count} rows without columns")
     rows, reader.pos = decoder.decode_rows(reader.body, reader.pos, count, None)
     return Rows(decoder, rows, metadata.paging_state, metadata.new_metadata_id)
 
@@ -353,7 +356,7 @@ def _prepared(reader: Reader, version: int, user_types: UserTypes | None) -> Pre
     bind_columns, reader.pos = read_columns(reader.body, reader.pos, flags & ROWS_GLOBAL_TABLE_SPEC, count, user_types)
     if pk_indexes and max(pk_indexes) >= count:
         raise ProtocolError(f"a statement with {count} parameters has its partition key at {pk_indexes}")
-    result = read_rows_metadata(reader, user_types)
+    result = read_rows_metadata(reader, version, user_types)
     return Prepared(
         query_id, metadata_id, bind_columns, pk_indexes, result.flags, result.columns or (), result.raw
     )
@@ -377,7 +380,7 @@ def _result(
     if kind == RESULT_KIND_VOID:
         return Void()
     if kind == RESULT_KIND_ROWS:
-        return _rows(reader, user_types, decoder)
+        return _rows(reader, version, user_types, decoder)
     if kind == RESULT_KIND_SET_KEYSPACE:
         return SetKeyspace(reader.string("keyspace"))
     if kind == RESULT_KIND_PREPARED:
