@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import gevent
 import pytest
 
+from tests.driver.processes import Child
 from tests.driver.support import serve_keys
-from tests.support.children import Popen
 from tests.support.fakenode import FakeNode, paged
-
-ROOT = Path(__file__).parents[2]
-
-
-class Child:
-    """A child process; `tell` reads what it says next."""
-
-    def __init__(self, patch: str, act: str, port: int, *options: str) -> None:
-        program = str(Path(__file__).with_name("child.py"))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = Popen([sys.executable, *options, program, patch, act, str(port)], env=environment)
-
-    def tell(self) -> Any:
-        with gevent.Timeout(20):
-            line = self.process.stdout.readline()
-        assert line, self.process.communicate()[1].decode()
-        return json.loads(line)
-
-    def go_on(self) -> None:
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
-
-    def end(self) -> str:
-        """Its stderr; it must end by itself, and well."""
-        with gevent.Timeout(20):
-            _, errors = self.process.communicate()
-        assert self.process.returncode == 0, errors.decode()
-        return str(errors.decode())
+DEVELOPMENT = ("-X", "dev")
+"""Tells of each socket that is not closed."""
 
 
 @pytest.fixture
@@ -58,7 +26,7 @@ def node() -> Iterator[FakeNode]:
 @pytest.mark.parametrize("act", ["work", "work_and_leave", "in_thread"])
 def test_patched_or_not(node: FakeNode, patch: str, act: str) -> None:
     """Also under the development mode, which tells of each socket that is not closed, with and without a shutdown."""
-    child = Child(patch, act, node.port, "-X", "dev")
+    child = Child("child.py", patch, act, str(node.port), options=DEVELOPMENT)
     count, right = child.tell()
     assert right and count == 423
     errors = child.end()
@@ -66,7 +34,7 @@ def test_patched_or_not(node: FakeNode, patch: str, act: str) -> None:
 
 
 def test_a_failed_connect_and_the_end(node: FakeNode) -> None:
-    child = Child("never", "fail_and_leave", node.port, "-X", "dev")
+    child = Child("child.py", "never", "fail_and_leave", str(node.port), options=DEVELOPMENT)
     assert child.tell() == "failed"
     errors = child.end()
     assert "Warning" not in errors and "Traceback" not in errors, errors
@@ -76,7 +44,7 @@ def test_a_failed_connect_and_the_end(node: FakeNode) -> None:
 @pytest.mark.parametrize("patch", ["never", "first"])
 def test_alone_with_a_dead_server(node: FakeNode, patch: str, death: str) -> None:
     """pitfalls: "this operation would block forever" where nothing else runs in the process."""
-    child = Child(patch, "dead_server", node.port)
+    child = Child("child.py", patch, "dead_server", str(node.port))
     assert child.tell() == "ready"
     if death == "stopped":
         node.stop()
@@ -85,7 +53,7 @@ def test_alone_with_a_dead_server(node: FakeNode, patch: str, death: str) -> Non
     else:
         node.drop_connections()
         node.on(lambda request: True, lambda request, connection: connection.close())
-    child.go_on()
+    child.say()
     outcomes = child.tell()
     assert len(outcomes) == 16
     wrong = {name: how for name, how in outcomes.items() if not how.startswith("geventcql.errors.")}
