@@ -8,9 +8,13 @@ import pytest
 
 from tests.driver.processes import Child
 from tests.driver.support import serve_keys
-from tests.support.fakenode import FakeNode, paged
+from tests.support.fakenode import Error, ErrorCode, FakeNode, Rows, paged
+from tests.support.tls import Tls
+
 DEVELOPMENT = ("-X", "dev")
 """Tells of each socket that is not closed."""
+SECONDS = 2.0
+"""That the interpreter may take to end."""
 
 
 @pytest.fixture
@@ -38,6 +42,34 @@ def test_a_failed_connect_and_the_end(node: FakeNode) -> None:
     assert child.tell() == "failed"
     errors = child.end()
     assert "Warning" not in errors and "Traceback" not in errors, errors
+
+
+LEAVING = {
+    "connected": 0, "dropped": 0, "held_by_the_cluster_only": 0, "connecting": 0, "in_flight": 0, "not_sent": 0,
+    "others_wait": 0, "iterating": 0, "iterating_parameters": 0, "iterating_parameters_unordered": 0, "with_callbacks": 0,
+    "in_with": 3, "in_a_greenlet": 3, "in_a_callback": 3, "with_an_error": 1,
+}  # fmt: skip
+"""The exit status of each."""
+
+
+@pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("state", LEAVING)
+def test_the_end_without_a_shutdown(tls: Tls, state: str, with_tls: bool) -> None:
+    """pitfalls C9: nothing has to be done at exit, and nothing is said there."""
+    with FakeNode(ssl_context=tls.server if with_tls else None) as node:
+        node.on("SELECT v", Rows([("v", "int")], [(1,)]))
+        node.on("SELECT pages", paged([("v", "int")], [(i,) for i in range(10)], 3))
+        node.on("SELECT never")
+        node.on("SELECT wrong", Error(ErrorCode.INVALID, "as it should be"))
+        ca_file = str(tls.ca_file) if with_tls else ""
+        child = Child("leaving.py", state, str(node.port), ca_file, options=(*DEVELOPMENT, "-W", "error"))
+        assert child.tell() == "leaving"
+        errors = child.end(LEAVING[state], SECONDS).splitlines()
+    if state == "with_an_error":
+        assert errors.pop().startswith("geventcql.errors.InvalidRequest") and errors.pop(0).startswith("Traceback")
+        assert not [line for line in errors if not line.startswith(" ")]
+    else:
+        assert errors == []
 
 
 @pytest.mark.parametrize("death", ["stopped", "hangs up", "mute"])
