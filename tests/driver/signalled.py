@@ -1,9 +1,10 @@
-"""A process that gets signals while it waits for the driver: run by test_signals as `python signalled.py PATCH HANDLER PORT PORT`.
+"""A process that gets signals while it waits for the driver: run by test_signals, as
+`python signalled.py PATCH HANDLER PORT MUTE_PORT`.
 
 PATCH: `never` or `first`. HANDLER: who turns signals into exceptions: `python`, the interpreter as it is; `gevent`,
-gevent.signal_handler. SIGINT becomes KeyboardInterrupt, SIGTERM SystemExit(3). The ports are those of a node that serves keys, and
-of one that is mute at first. Each line of its input is an act, see `ACTS`; it says "waiting" when the main greenlet waits, then
-what ended that, then, told to go on, whether all is well. Imports nothing of the tests.
+gevent.signal_handler. SIGINT becomes KeyboardInterrupt, SIGTERM SystemExit(3). PORT is that of a node that serves keys,
+MUTE_PORT of one that is mute at first. Each line of its input is an act, see `ACTS`. It says "waiting" when the main greenlet
+waits, what ended that, and, told to go on, whether all is well. Imports nothing of the tests.
 """
 
 import json

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -63,4 +62,17 @@ def test_the_main_greenlet_is_told_and_goes_on(node: FakeNode, mute: FakeNode, n
         child.say("go on")
         assert child.tell() is True, act
         gate.clear()
-    print(child.end())
+    errors = child.end()
+    assert errors == "" if name == "SIGTERM" else "geventcql.errors" not in errors and "Exception ignored" not in errors
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 3)])
+@pytest.mark.parametrize("handler", ["python", "gevent"])
+def test_the_process_ends(node: FakeNode, mute: FakeNode, handler: str, name: str, status: int) -> None:
+    """Nobody catches it."""
+    child = Child("signalled.py", "first", handler, str(node.port), str(mute.port))
+    child.say("leave")
+    assert child.tell() == "waiting"
+    os.kill(child.process.pid, getattr(signal, name))
+    errors = child.end(status, SECONDS)
+    assert "Exception ignored" not in errors and "geventcql.errors" not in errors
