@@ -1,4 +1,4 @@
-"""Gunicorn's gevent workers: one that is killed because it blocks, and those that end or are replaced with requests under way.
+"""Gunicorn's gevent workers: one that is killed because it blocks, and those that end or are replaced at work."""
 
 from __future__ import annotations
 

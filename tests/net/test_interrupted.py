@@ -1,7 +1,7 @@
 """Signals whose handlers raise in the hub: the main greenlet gets what they raise, and nothing that was under way is lost.
 
-CPython runs handlers where it next comes to Python code, which is most often the beginning of whatever the hub calls. The test's
-own greenlet is the main one.
+CPython runs handlers where it next comes to Python code, which is most often the beginning of whatever the hub calls. The
+test's own greenlet is the main one.
 """
 
 from __future__ import annotations
