@@ -14,7 +14,7 @@ CORE := $(wildcard geventcql/cython/*.pyx geventcql/cython/*.pxi geventcql/cytho
 NEEDS := PYTHON="$(PYTHON)" .ci/needs
 
 .DEFAULT_GOAL := help
-.PHONY: help env jars demo test slow soak lint bench docs build clean
+.PHONY: help env jars demo test patched slow soak lint bench docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -52,6 +52,9 @@ demo: $(VENV)/.built $(if $(HOST),,jars) ## load 336,776 flights into a real Cas
 
 test: jars ## all tests but the slow ones, on real nodes that the run starts and stops
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+patched: jars ## the same in a process that gevent has monkey-patched before anything else
+	$(BIN)/python -m gevent.monkey --module pytest -m 'not slow' $(ARGS)
 
 slow: jars ## the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -5,6 +5,7 @@ No greenlet per request and no callbacks: one loop in the calling greenlet sends
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -68,6 +69,8 @@ def _send(session: Session, statement: Any, parameters: Any, profile: Any) -> An
 
 
 def _cancel(futures: Iterable[Any]) -> None:
+    if sys.is_finalizing():
+        return  # an iterator that was never finished goes with the interpreter: nobody waits, and modules have gone
     for future in futures:
         if not isinstance(future, _Failed):
             future._execution.cancel()

@@ -202,7 +202,13 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def _call_back(self) -> None:
         if not self._running:
             self._running = True
-            gevent.spawn(self._run_callbacks)  # not the Cluster's: its shutdown is one of the things they are to be told
+            # Not the Cluster's: its shutdown is one of the things they are to be told.
+            gevent.spawn(self._run_callbacks).rawlink(self._called_back)
+
+    def _called_back(self, greenlet: Any) -> None:
+        if greenlet.exception is not None:  # a signal's handler has raised in it, perhaps before it began
+            self._running = False
+            self._call_back()
 
     def _run_callbacks(self) -> None:
         """Call what has not been called for this page yet, in order; in a greenlet of its own."""

@@ -151,12 +151,28 @@ cdef class Sender:
             raise
         self.unsent_bytes += PyBytes_GET_SIZE(frame)
         self.pending.append(frame)
-        if not self.flush_due:
-            self.flush_due = True
-            self.schedule(self._flush)
+        self.schedule_flush()
         if deadline < self.armed:
             self._arm(deadline)
         return stream
+
+    cdef int schedule_flush(self) except -1:
+        if not self.flush_due:
+            self.flush_due = True
+            self.schedule(self._run_flush)
+        return 0
+
+    def flush_soon(self) -> None:
+        """Have the hub send what is pending."""
+        self.schedule_flush()
+
+    def _run_flush(self):
+        self.flush_due = False
+        try:
+            self._flush()
+        except BaseException:  # a signal's handler has raised, perhaps before anything was sent
+            self.schedule_flush()
+            raise
 
 
 cpdef object least_loaded(list connections):

@@ -128,7 +128,7 @@ class Connection(Sender):
         self._pid = os.getpid()
         self._traffic = traffic
         self._transport = transport
-        transport.on_output = self._flush_soon
+        transport.on_output = self.flush_soon
         self._splitter = FrameSplitter(self.table, version, max_frame)
         self._unsent: memoryview | None = None
         self._segmented = False
@@ -224,7 +224,6 @@ class Connection(Sender):
 
     def _flush(self) -> None:
         """Send all that is pending; in the hub, never blocks."""
-        self.flush_due = False
         if self.closed:
             return
         if self._unsent is not None:
@@ -382,18 +381,13 @@ class Connection(Sender):
             raise message  # a protocol error that the server could not pin to a request
         raise FrameError(f"{self.endpoint} pushed {message!r}, which is not an event")
 
-    def _flush_soon(self) -> None:
-        if not self.flush_due:
-            self.flush_due = True
-            self._loop.run_callback(self._flush)
-
     # -- deadlines ----------------------------------------------------------------------------------------------------
 
     def _arm(self, deadline: float) -> None:
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
-        self.armed = deadline
         self._deadline_timer = self._scheduler.call_at(deadline, self._on_deadline)
+        self.armed = deadline
 
     def _on_deadline(self) -> None:
         """End what is due; in the hub."""

@@ -87,6 +87,7 @@ class Heartbeat:
             self._timer = None
 
     def _schedule(self) -> None:
+        self.stop()  # a beat that was cut short has its successor already
         self._due = monotonic() + self._period
         self._timer = self._scheduler.call_at(self._due, self._tick)
 

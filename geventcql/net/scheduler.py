@@ -2,7 +2,8 @@
 
 Deadlines of requests, heartbeats, reconnections and debounces are entries of one heap. A callback runs in the hub, so it
 must not block and must not switch; whatever needs to wait is spawned by it. An entry leaves the heap before its callback
-runs, and a callback that raises is reported to the hub once and disturbs no other entry.
+runs, and a callback that raises is reported to the hub once and disturbs no other entry. One that a signal's handler has cut
+short is called again: it must bear that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import gevent
 
 from geventcql.cython.wire import Histogram
+from geventcql.net.interrupts import is_interrupt
 
 __all__ = ["A_TURN", "MAX_TURN_ENDED", "Scheduler", "Timer", "Turn"]
 
@@ -132,12 +134,12 @@ class Scheduler:
 
     def _arm(self, when: float) -> None:
         self._disarm()
-        self._armed = when
         now = monotonic()
         self._due = max(when, now)
         # ref=True: a process that waits only for a deadline of ours must not end in LoopExit.
         self._watcher = self._loop.timer(self._due - now)
         self._watcher.start(self._fire)
+        self._armed = when  # last: what an interrupt prevents is made up for at the next call
 
     def _disarm(self) -> None:
         if self._watcher is not None:
@@ -148,7 +150,13 @@ class Scheduler:
 
     def _fire(self) -> None:
         self._disarm()
-        now = monotonic()
+        try:
+            self._run_due(monotonic())
+        finally:
+            if self._heap:
+                self._arm(self._heap[0][0])
+
+    def _run_due(self, now: float) -> None:
         self.lag.record(max(0.0, now - self._due), now)
         newest = next(self._order)  # what callbacks add waits for the next turn of the hub, even if it is due
         while self._heap and self._heap[0][1] < newest and (self._heap[0][0] <= now or not self._heap[0][2].pending):
@@ -160,6 +168,6 @@ class Scheduler:
             try:
                 callback(*args)
             except BaseException as error:
+                if is_interrupt(error):
+                    self.call_at(now, callback, *args)
                 self._handle_error(callback, type(error), error, error.__traceback__)
-        if self._heap:
-            self._arm(self._heap[0][0])

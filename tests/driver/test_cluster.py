@@ -113,6 +113,7 @@ def test_a_wrong_port_of_a_good_host(node: FakeNode) -> None:
         Cluster([node.host], port=port).connect()
 
 
+@pytest.mark.patching
 @pytest.mark.parametrize("versions", [(3,), (4,), (5,), (3, 4), (3, 4, 5)])
 def test_versions_are_negotiated(versions: tuple[int, ...]) -> None:
     with FakeNode(versions=versions) as node:
@@ -150,6 +151,7 @@ def test_credentials() -> None:
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.patching
 def test_names_are_resolved_while_others_run(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     from geventcql.net import transport
 
@@ -287,6 +289,7 @@ def test_connect_after_shutdown(node: FakeNode) -> None:
         cluster.connect()
 
 
+@pytest.mark.patching
 def test_connect_from_another_thread(node: FakeNode) -> None:
     with cluster_of(node) as cluster:
         cluster.connect()
@@ -462,6 +465,7 @@ def test_context_managers(node: FakeNode) -> None:
 # -- losing and finding the server again -------------------------------------------------------------------------------
 
 
+@pytest.mark.patching
 def test_the_server_is_restarted(node: FakeNode) -> None:
     node.on(TEXT, GOOD)
     seen: list[tuple[str, str]] = []

@@ -30,6 +30,7 @@ def keys(results: Any) -> list[Any]:
     return [result.one().k for result in results]
 
 
+@pytest.mark.patching
 def test_imap(session: Session, node: FakeNode) -> None:
     serve_keys(node, lambda request, c: own_key(request).after(0.001 * (request.params[0] % 5)))
     prepared = session.prepare(BY_KEY)
@@ -203,6 +204,7 @@ def test_execute_concurrent_raises_the_first_error(session: Session, node: FakeN
     assert node.count(BY_KEY) < 100
 
 
+@pytest.mark.patching
 def test_execute_concurrent_async(session: Session, node: FakeNode) -> None:
     prepared = session.prepare(BY_KEY)
     running = session.execute_concurrent_async([(prepared, (key,)) for key in range(20)])

@@ -36,6 +36,7 @@ def times_out(what: str) -> Iterator[None]:
     assert what in str(raised.value.errors)  # type: ignore[attr-defined]
 
 
+@pytest.mark.patching
 def test_while_a_retry_policy_thinks(node: FakeNode) -> None:
     class Slow(RetryPolicy):
         def on_request_error(self, *args: Any, **kwargs: Any) -> Any:

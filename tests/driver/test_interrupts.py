@@ -6,6 +6,7 @@ The test's own greenlet is the main one. Real signals are in test_signals.
 
 from __future__ import annotations
 
+import _thread
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -248,3 +249,16 @@ def test_all_others_are_told(nodes: FakeCluster, kind: type[BaseException], hub_
             assert other.told == 1
             node.start()
         assert as_reported(hub_errors, kind)
+
+
+def test_before_callbacks_are_called(nodes: FakeCluster, hub_errors: list[HubError]) -> None:
+    called: list[Any] = []
+    with connected(nodes, auth_provider=Provider()) as (_, session, _):
+        future = session.execute_async("SELECT v")
+        future.result()
+        gevent.get_hub().loop.run_callback(_thread.interrupt_main)
+        future.add_callback(called.append)
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(1)
+        eventually(lambda: called == [[(1,)]])
+    assert as_reported(hub_errors, KeyboardInterrupt)

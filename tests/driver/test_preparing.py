@@ -117,6 +117,7 @@ def test_forgotten(session: Session, node: FakeNode) -> None:
     assert [request.connection for request in node.requests[-3:]] == [node.requests[-1].connection] * 3
 
 
+@pytest.mark.patching
 def test_many_find_out_at_once(session: Session, node: FakeNode) -> None:
     """One PREPARE for all of them; whoever asked first may be killed."""
     prepared = session.prepare(BY_KEY)

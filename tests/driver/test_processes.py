@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import gevent
 import pytest
 
+from tests.driver.processes import Child
 from tests.driver.support import serve_keys
-from tests.support.children import Popen
-from tests.support.fakenode import FakeNode, paged
+from tests.support.fakenode import Error, ErrorCode, FakeNode, Rows, paged
+from tests.support.tls import Tls
 
-ROOT = Path(__file__).parents[2]
-
-
-class Child:
-    """A child process; `tell` reads what it says next."""
-
-    def __init__(self, patch: str, act: str, port: int, *options: str) -> None:
-        program = str(Path(__file__).with_name("child.py"))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = Popen([sys.executable, *options, program, patch, act, str(port)], env=environment)
-
-    def tell(self) -> Any:
-        with gevent.Timeout(20):
-            line = self.process.stdout.readline()
-        assert line, self.process.communicate()[1].decode()
-        return json.loads(line)
-
-    def go_on(self) -> None:
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
-
-    def end(self) -> str:
-        """Its stderr; it must end by itself, and well."""
-        with gevent.Timeout(20):
-            _, errors = self.process.communicate()
-        assert self.process.returncode == 0, errors.decode()
-        return str(errors.decode())
+DEVELOPMENT = ("-X", "dev")
+"""Tells of each socket that is not closed."""
+SECONDS = 2.0
+"""That the interpreter may take to end."""
 
 
 @pytest.fixture
@@ -58,7 +30,7 @@ def node() -> Iterator[FakeNode]:
 @pytest.mark.parametrize("act", ["work", "work_and_leave", "in_thread"])
 def test_patched_or_not(node: FakeNode, patch: str, act: str) -> None:
     """Also under the development mode, which tells of each socket that is not closed, with and without a shutdown."""
-    child = Child(patch, act, node.port, "-X", "dev")
+    child = Child("child.py", patch, act, str(node.port), options=DEVELOPMENT)
     count, right = child.tell()
     assert right and count == 423
     errors = child.end()
@@ -66,17 +38,45 @@ def test_patched_or_not(node: FakeNode, patch: str, act: str) -> None:
 
 
 def test_a_failed_connect_and_the_end(node: FakeNode) -> None:
-    child = Child("never", "fail_and_leave", node.port, "-X", "dev")
+    child = Child("child.py", "never", "fail_and_leave", str(node.port), options=DEVELOPMENT)
     assert child.tell() == "failed"
     errors = child.end()
     assert "Warning" not in errors and "Traceback" not in errors, errors
+
+
+LEAVING = {
+    "connected": 0, "dropped": 0, "held_by_the_cluster_only": 0, "connecting": 0, "in_flight": 0, "not_sent": 0,
+    "others_wait": 0, "iterating": 0, "iterating_parameters": 0, "iterating_parameters_unordered": 0, "with_callbacks": 0,
+    "in_with": 3, "in_a_greenlet": 3, "in_a_callback": 3, "with_an_error": 1,
+}  # fmt: skip
+"""The exit status of each."""
+
+
+@pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("state", LEAVING)
+def test_the_end_without_a_shutdown(tls: Tls, state: str, with_tls: bool) -> None:
+    """pitfalls C9: nothing has to be done at exit, and nothing is said there."""
+    with FakeNode(ssl_context=tls.server if with_tls else None) as node:
+        node.on("SELECT v", Rows([("v", "int")], [(1,)]))
+        node.on("SELECT pages", paged([("v", "int")], [(i,) for i in range(10)], 3))
+        node.on("SELECT never")
+        node.on("SELECT wrong", Error(ErrorCode.INVALID, "as it should be"))
+        ca_file = str(tls.ca_file) if with_tls else ""
+        child = Child("leaving.py", state, str(node.port), ca_file, options=(*DEVELOPMENT, "-W", "error"))
+        assert child.tell() == "leaving"
+        errors = child.end(LEAVING[state], SECONDS).splitlines()
+    if state == "with_an_error":
+        assert errors.pop().startswith("geventcql.errors.InvalidRequest") and errors.pop(0).startswith("Traceback")
+        assert not [line for line in errors if not line.startswith(" ")]
+    else:
+        assert errors == []
 
 
 @pytest.mark.parametrize("death", ["stopped", "hangs up", "mute"])
 @pytest.mark.parametrize("patch", ["never", "first"])
 def test_alone_with_a_dead_server(node: FakeNode, patch: str, death: str) -> None:
     """pitfalls: "this operation would block forever" where nothing else runs in the process."""
-    child = Child(patch, "dead_server", node.port)
+    child = Child("child.py", patch, "dead_server", str(node.port))
     assert child.tell() == "ready"
     if death == "stopped":
         node.stop()
@@ -85,7 +85,7 @@ def test_alone_with_a_dead_server(node: FakeNode, patch: str, death: str) -> Non
     else:
         node.drop_connections()
         node.on(lambda request: True, lambda request, connection: connection.close())
-    child.go_on()
+    child.say()
     outcomes = child.tell()
     assert len(outcomes) == 16
     wrong = {name: how for name, how in outcomes.items() if not how.startswith("geventcql.errors.")}

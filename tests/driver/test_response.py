@@ -97,6 +97,7 @@ def test_result_with_a_timeout_leaves_the_request_alone(session: Session, gate: 
 # -- callbacks ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.patching
 def test_callbacks_run_in_order_in_one_greenlet_of_their_own(session: Session, gate: Event) -> None:
     seen: list[Any] = []
 

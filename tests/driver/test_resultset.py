@@ -209,6 +209,7 @@ def test_the_same_answer_looked_at_twice(session: Session, table: FakeNode) -> N
 # -- pages -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.patching
 def test_each_way_of_reading_all_pages(session: Session, table: FakeNode) -> None:
     ways: list[Callable[[Any], Any]] = [
         list,
@@ -390,6 +391,7 @@ def test_greenlets_that_share_an_iterator_share_the_rows(
     assert next(iterator, None) is None
 
 
+@pytest.mark.patching
 def test_a_timeout_or_a_kill_while_a_page_is_waited_for_loses_no_rows(session: Session, node: FakeNode) -> None:
     pages = paged(COLUMNS, DATA, 4)
     held: list[gevent.event.Event] = []

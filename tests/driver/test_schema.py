@@ -305,6 +305,7 @@ def test_a_translator_that_looks_while_the_control_connection_waits(schema: Sche
 # -- changes
 
 
+@pytest.mark.patching
 def test_changes_that_servers_tell_of(node: FakeNode, schema: SchemaServer, cluster: Cluster, ks: KeyspaceMetadata) -> None:
     assert list(ks.tables) == ["a", "b"] and len(ks.user_types) == 0
     schema.table("ks", "c")

@@ -38,6 +38,7 @@ def test_requests_in_flight_end_by_themselves(node: FakeNode) -> None:
     eventually(lambda: not node.connections)
 
 
+@pytest.mark.patching
 @pytest.mark.parametrize("how", ["shutdown", "with", "with an error", "a session of its own"])
 def test_nothing_that_was_taken_is_lost(node: FakeNode, how: str) -> None:
     """pitfalls: a script that sends and ends."""

@@ -50,6 +50,7 @@ def demanding(tls: Tls) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.patching
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -101,6 +102,7 @@ def test_one_of_several_hosts_is_not_who_it_says(tls: Tls) -> None:
             eventually(lambda: len(pooled(session)) == 3)
 
 
+@pytest.mark.patching
 def test_options_instead_of_a_context(tls: Tls, tmp_path: Path) -> None:
     """Certificates may be renewed under the same names."""
     client = tmp_path / "client.pem"

@@ -214,6 +214,7 @@ def alive() -> Iterator[ThreadNode]:
         yield node
 
 
+@pytest.mark.patching
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("in_hub", [False, True])
 def test_a_busy_hub_is_no_dead_peer(alive: ThreadNode, in_hub: bool) -> None:

@@ -273,6 +273,7 @@ def test_numeric_addresses_never_pass_the_resolver(monkeypatch: pytest.MonkeyPat
     assert {text: is_numeric(text) for text in numeric} == numeric
 
 
+@pytest.mark.patching
 def test_names_pass_the_resolver() -> None:
     assert (socket.AF_INET, ("127.0.0.1", 9042)) in resolve("localhost", 9042)
     assert "127.0.0.1" in Resolver().addresses("localhost")
@@ -346,6 +347,7 @@ def test_other_versions_are_refused_behind_the_handshake() -> None:
         assert "not a CQL v4 reply" in str(connection.cause)
 
 
+@pytest.mark.patching
 @VERSIONS
 def test_authentication(version: int) -> None:
     def of(password: str) -> Any:
@@ -443,6 +445,7 @@ def test_an_expired_certificate(tls: Tls) -> None:
         connect(node, ssl_context=tls.client)
 
 
+@pytest.mark.patching
 def test_tls_handshake_in_small_pieces(tls: Tls) -> None:
     with FakeNode(ssl_context=tls.server, send_chunk=7) as node, connected(node, 5, ssl_context=tls.client) as connection:
         assert wait_all([send(connection, "INSERT")]) == ["page"]

@@ -77,6 +77,7 @@ def test_a_certificate_of_the_clients(tls: Tls, ca_certs: str, certfile: str, ve
             connect(node, ssl_options={"ca_certs": ca_certs})
 
 
+@pytest.mark.patching
 def test_one_version_of_tls(tls: Tls, ca_certs: str) -> None:
     only = {"ca_certs": ca_certs, "ssl_version": ssl.PROTOCOL_TLSv1_2, "ciphers": "ECDHE+AESGCM"}
     assert make_context(only).maximum_version == make_context(only).minimum_version == ssl.TLSVersion.TLSv1_2

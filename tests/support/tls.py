@@ -41,7 +41,17 @@ class Tls:
         return context
 
 
+_made: list[Tls] = []
+
+
+def make(directory: Path) -> None:
+    """Make now what the fixture is to give."""
+    _made.append(Tls(directory))
+
+
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     """Certificates for TLS tests, made once."""
-    return Tls(tmp_path_factory.mktemp("tls"))
+    if not _made:
+        make(tmp_path_factory.mktemp("tls"))
+    return _made[0]

@@ -1,0 +1,123 @@
+"""Signals whose handlers raise in the hub: the main greenlet gets what they raise, and nothing that was under way is lost.
+
+CPython runs handlers where it next comes to Python code, which is most often the beginning of whatever the hub calls. The
+test's own greenlet is the main one.
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections.abc import Callable, Iterator
+
+import gevent
+import pytest
+
+from geventcql.net.heartbeat import Heartbeat
+from geventcql.net.scheduler import Scheduler
+from tests.net.peers import connected, send, until, wait_all
+from tests.support.fakenode import NEVER, FakeNode, Rows
+from tests.support.invariants import HubError
+
+ONE = Rows([("v", "int")], [(1,)])
+
+
+@pytest.fixture
+def node() -> Iterator[FakeNode]:
+    with FakeNode() as started:
+        started.on("SELECT v", ONE)
+        started.on("SELECT never", NEVER)
+        yield started
+
+
+def interrupt_next() -> None:
+    """SIGINT comes in the hub, right before what it is to call next."""
+    gevent.get_hub().loop.run_callback(_thread.interrupt_main)
+
+
+def is_interrupted(act: Callable[[], object], errors: list[HubError]) -> bool:
+    """Whether KeyboardInterrupt comes of that, here and to the hub."""
+    with pytest.raises(KeyboardInterrupt):
+        act()
+        gevent.sleep(1)
+    told = [error.type for error in errors]
+    errors.clear()
+    return told == [KeyboardInterrupt]
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_before_a_flush(node: FakeNode, version: int, hub_errors: list[HubError]) -> None:
+    with connected(node, version) as connection:
+        interrupt_next()
+        recorder = send(connection, "SELECT v")
+        assert is_interrupted(lambda: None, hub_errors)
+        assert wait_all([recorder], 1) == ["page"]
+
+
+def test_between_what_the_timer_calls(hub_errors: list[HubError], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lag:
+        def record(self, *_: float) -> None:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    scheduler = Scheduler.for_hub()
+    called: list[str] = []
+    monkeypatch.setattr(scheduler, "lag", Lag())
+    scheduler.call_later(0, called.append, "first")
+    assert is_interrupted(lambda: None, hub_errors)
+    until(lambda: called == ["first"])
+
+
+def test_in_what_the_timer_calls(hub_errors: list[HubError]) -> None:
+    """It is called again, and so are those behind it."""
+    scheduler = Scheduler.for_hub()
+    called: list[str] = []
+
+    def interrupted() -> None:
+        called.append("interrupted")
+        if len(called) == 1:
+            raise KeyboardInterrupt
+
+    def act() -> None:
+        scheduler.call_later(0, interrupted)
+        scheduler.call_later(0, called.append, "next")
+
+    assert is_interrupted(act, hub_errors)
+    until(lambda: len(called) == 3)
+    assert sorted(called) == ["interrupted", "interrupted", "next"]
+
+
+def test_a_deadline(node: FakeNode, hub_errors: list[HubError], monkeypatch: pytest.MonkeyPatch) -> None:
+    with connected(node) as connection:
+        looked: list[bool] = []
+
+        def drain_socket() -> bool:
+            looked.append(True)
+            if len(looked) == 1:
+                raise KeyboardInterrupt
+            return False
+
+        monkeypatch.setattr(connection, "drain_socket", drain_socket)
+        recorder = send(connection, "SELECT never", timeout=0.05)
+        assert is_interrupted(lambda: None, hub_errors)
+        assert wait_all([recorder], 1) == ["timeout"]
+        assert wait_all([send(connection, "SELECT never", timeout=0.05)], 1) == ["timeout"]
+
+
+def test_a_heartbeat(hub_errors: list[HubError]) -> None:
+    """It goes on, and does not beat twice as often."""
+    scheduler = Scheduler.for_hub()
+    beats: list[int] = []
+    before = len(scheduler)
+
+    def connections() -> list[object]:
+        beats.append(len(scheduler) - before)
+        if len(beats) == 2:
+            raise KeyboardInterrupt
+        return []
+
+    heartbeat = Heartbeat(scheduler, connections, 0.02, 1)  # type: ignore[arg-type]
+    heartbeat.start()
+    assert is_interrupted(lambda: None, hub_errors)
+    until(lambda: len(beats) > 6)
+    heartbeat.stop()
+    assert set(beats) == {1} and len(scheduler) == before
