@@ -63,7 +63,7 @@ TRANSPORT = "geventcql.net.transport"
 LONGEST_MODULE = 500
 LONGEST_FUNCTION = 60  # lines of its body, the docstring aside
 # A flat list of small classes: cutting it in two helps nobody.
-LONG_MODULES = {"geventcql.errors": 700}
+LONG_MODULES = {"geventcql.errors": 720}
 
 
 @dataclass
