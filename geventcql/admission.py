@@ -139,8 +139,8 @@ class Admission:
         if waiting >= self.limit:
             raise Busy(waiting, sum(pool.in_flight for pool in pools))
         self._waiting.add(self)
-        number = execution.waiting = next(arrivals)
-        execution.queue = self
+        number = next(arrivals)
+        execution.begin_waiting(self, number)
         self._queue_of(frozenset(pools)).append((number, execution, pools))
         self._entries += 1
         if execution.deadline < NEVER:
@@ -197,7 +197,7 @@ class Admission:
             return True
         try:
             if any(execution.try_pool(pool) for pool in pools):  # not on a silent connection: not sent is a better end
-                execution.waiting = 0
+                execution.end_waiting()
                 return True
         except Exception as error:  # it cannot be sent at all: its own error, not the connection's
             execution._fail(error)
@@ -238,7 +238,7 @@ class Admission:
         for _, execution, _ in entries:
             if execution.done:
                 self._ended -= 1
-            execution.waiting = 0
+            execution.end_waiting()
         return [entry for entry in entries if not entry[1].done]
 
     def _left(self) -> None:

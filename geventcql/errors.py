@@ -11,8 +11,8 @@ has ends in `ErrorMessage` here, and `geventcql.protocol` exports it under the n
     errors.RequestValidationErrorMessage  protocol.RequestValidationException
     errors.ConfigurationErrorMessage      protocol.ConfigurationException
 
-The driver adds what it knows of a failed request to the exception (`host`, `elapsed`, `attempts`, `in_flight`);
-`str()` shows what is set.
+The driver adds what it knows of a failed request to the exception (`host`, `elapsed`, `attempts`, `in_flight`, `waited`,
+`hub_lag`); `str()` shows what is set, and the last two where they matter.
 """
 
 from __future__ import annotations
@@ -51,27 +51,34 @@ def write_type_name(value: int | str | None) -> str | None:
     return WRITE_TYPE_NAMES[value] if isinstance(value, int) else value
 
 
+SECONDS = "{:.3f} s"
+CONTEXT = {"host": "{}", "elapsed": SECONDS, "attempts": "{}", "in_flight": "{}", "waited": SECONDS, "hub_lag": SECONDS}
+WORTH_TELLING = 0.05  # seconds; shorter waits and lags explain nothing
+
+
 class RequestContext:
     """Mixin: what the driver knows of the request that ended with this exception; None where it knows nothing.
 
     `host`: the node; `elapsed`: seconds since the request began; `attempts`: how often it was sent; `in_flight`:
-    requests on that connection at the time.
+    requests on that connection at the time; `waited`: of those seconds, how many it was in a queue of the driver's, for a
+    connection with room or its turn under a limit; `hub_lag`: how late the driver's timers came at most in the last minute or
+    two, seconds, because something else kept the hub busy.
     """
 
     host: Any = None
     elapsed: float | None = None
     attempts: int | None = None
     in_flight: int | None = None
+    waited: float | None = None
+    hub_lag: float | None = None
 
     def context(self) -> str:
         """The attributes that are set, as text: "host=..., elapsed=1.234 s, attempts=2, in_flight=7"; may be ''."""
-        parts = [f"host={self.host}"] if self.host is not None else []
-        if self.elapsed is not None:
-            parts.append(f"elapsed={self.elapsed:.3f} s")
-        if self.attempts is not None:
-            parts.append(f"attempts={self.attempts}")
-        if self.in_flight is not None:
-            parts.append(f"in_flight={self.in_flight}")
+        parts = []
+        for name, form in CONTEXT.items():
+            value = getattr(self, name)
+            if value is not None and (name not in ("waited", "hub_lag") or value >= WORTH_TELLING):
+                parts.append(f"{name}={form.format(value)}")
         return ", ".join(parts)
 
     def __str__(self) -> str:

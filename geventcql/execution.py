@@ -51,10 +51,6 @@ class Execution(RequestState):
     _plan: Iterator[Any]
     schema_agreed = True
     """Whether all nodes have the schema that the statement made."""
-    waiting = 0
-    """The number of its arrival in the queue, while it waits for a connection with room, or for its turn; else 0."""
-    queue: Any
-    """The Session's Admission or Throttle that it waits, or waited, in."""
     stage = "no answer"
     """What its deadline finds missing."""
     _forgiven: frozenset[Any] = frozenset()
@@ -275,6 +271,9 @@ class Execution(RequestState):
         error.attempts = self.attempts
         if getattr(error, "in_flight", None) is None:
             error.in_flight = self.connection.in_flight if self.connection is not None else 0
+        if getattr(error, "waited", None) is None:
+            error.waited = self.waited
+        error.hub_lag = self.session.cluster._scheduler.recent_lag()
 
     # -- the cold path: a greenlet of the request's own ----------------------------------------------------------------
 

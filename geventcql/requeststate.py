@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from time import monotonic
 from typing import Any
 
 from geventcql.cython.wire import Request
@@ -20,6 +21,26 @@ class RequestState(Request):
     _statement: Any
     asked: list[Any] | None = None
     """The hosts that its attempts were sent to, in order, if several may be in flight at once."""
+    waiting = 0
+    """The number of its arrival in the queue, while it waits for a connection with room, or for its turn; else 0."""
+    queue: Any
+    """The Session's Admission or Throttle that it waits, or waited, in."""
+    _waits_since = 0.0
+    _waited = 0.0
+
+    def begin_waiting(self, queue: Any, number: int) -> None:
+        """It waits in a queue from now on, under the ``number`` of its arrival."""
+        self.queue, self.waiting, self._waits_since = queue, number, monotonic()
+
+    def end_waiting(self) -> None:
+        """It does not any more."""
+        self.waiting = 0
+        self._waited += monotonic() - self._waits_since
+
+    @property
+    def waited(self) -> float:
+        """How long it has waited in queues so far, seconds."""
+        return self._waited + (monotonic() - self._waits_since if self.waiting else 0.0)
 
     @property
     def errors(self) -> dict[Any, BaseException]:

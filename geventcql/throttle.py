@@ -133,8 +133,8 @@ class Throttle:
             raise self._session._closed()
         if waiting >= self._limit:
             raise Busy(waiting, sum(pool.in_flight for pool in self._session.get_pools()), self.waits_for)
-        number = execution.waiting = next(arrivals)
-        execution.queue = self
+        number = next(arrivals)
+        execution.begin_waiting(self, number)
         self._queue.append(execution)
         if execution.deadline < NEVER:
             self._deadlines.keep(number, execution, waiting)
@@ -155,7 +155,7 @@ class Throttle:
             if not self._queue or not self._take(now):
                 break
             execution = self._queue.popleft()
-            execution.waiting = 0
+            execution.end_waiting()
             execution.proceed()
         if self._queue:
             self._arm()

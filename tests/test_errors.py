@@ -159,7 +159,10 @@ def test_the_context_of_a_request_is_shown(exception: Any) -> None:
     exception.elapsed = 1.23456
     exception.attempts = 2
     exception.in_flight = 300
+    exception.waited = exception.hub_lag = 0.049
     assert str(exception) == f"{before} [host=127.0.0.1:9042, elapsed=1.235 s, attempts=2, in_flight=300]"
+    exception.waited, exception.hub_lag = 0.25, 1.0
+    assert str(exception).endswith("in_flight=300, waited=0.250 s, hub_lag=1.000 s]")
 
 
 def test_connection_exceptions_know_the_host_of_their_endpoint() -> None:
@@ -270,6 +273,7 @@ def a_sample(kind: type[Exception]) -> Any:
     error: Any = kind(*ARGUMENTS.get(kind.__name__, message))
     if isinstance(error, errors.RequestContext):
         error.host, error.elapsed, error.attempts, error.in_flight = Host("127.0.0.1", SimpleConvictionPolicy), 1.5, 2, 3
+        error.waited, error.hub_lag = 0.25, 1.0
     error.more = "set by an application"
     return error
 

@@ -59,11 +59,12 @@ PURE = ("foundation", "core", "protocol", "model")
 IMPURE = {"gevent", "greenlet", "socket", "_socket", "ssl", "threading", "_thread", "select", "selectors", "asyncio"}
 OPENERS = {"socket", "create_connection", "socketpair", "fromfd", "wrap_socket"}
 TRANSPORT = "geventcql.net.transport"
+LOCKS = {"Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "allocate_lock"}
 
 LONGEST_MODULE = 500
 LONGEST_FUNCTION = 60  # lines of its body, the docstring aside
 # A flat list of small classes: cutting it in two helps nobody.
-LONG_MODULES = {"geventcql.errors": 710}
+LONG_MODULES = {"geventcql.errors": 740}
 
 
 @dataclass
@@ -240,12 +241,24 @@ def long_functions(modules: dict[str, Module]) -> list[str]:
     return offenders
 
 
+def locks(modules: dict[str, Module]) -> list[str]:
+    """What is held across a switch is what others wait for: state has one owner instead (pitfall C8)."""
+    return [
+        f"{module.name}:{node.lineno} uses {name}"
+        for module in modules.values()
+        if module.path.suffix == ".py" and module.layer != "facade"
+        for node in ast.walk(ast.parse(module.path.read_text()))
+        if (name := getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "name", None)) in LOCKS
+    ]
+
+
 RULES = [
     upward_imports,
     imports_of_the_foundation,
     cycles,
     impure_imports,
     openers_of_sockets,
+    locks,
     long_modules,
     long_functions,
 ]
@@ -286,6 +299,8 @@ OFFENDERS = [
     (impure_imports, {"auth.py": "import importlib\nimportlib.import_module('ssl')"}, "geventcql.auth:2 (model)"),
     (impure_imports, {"cython/w.pyx": "\nimport threading"}, "geventcql.cython.w:2 (core) imports threading"),
     (openers_of_sockets, {"net/pool.py": "from gevent import socket\nsocket.socket()"}, "geventcql.net.pool:2 calls"),
+    (locks, {"net/pool.py": "from gevent.lock import RLock"}, "geventcql.net.pool:1 uses RLock"),
+    (locks, {"session.py": "from gevent import lock\nguard = lock.Semaphore(1)"}, "geventcql.session:2 uses Semaphore"),
     (long_modules, {"query.py": "\n" * 501}, "geventcql.query: 501 lines"),
     (long_functions, {"query.py": f"class A:\n  def f(self):\n{LONG}"}, "geventcql.query:2 f: 61 lines"),
 ]

@@ -111,6 +111,10 @@ class Scheduler:
         """Timers that are pending."""
         return len(self._heap) - self._dead
 
+    def recent_lag(self) -> float:
+        """How late the loop's timer came at most in the last minute or two, seconds."""
+        return float(self.lag.recent_statistics(())[1])
+
     def call_at(self, when: float, callback: Callback, *args: Any) -> Timer:
         """Run ``callback(*args)`` in the hub at ``when`` (monotonic seconds), or soon after if that has passed."""
         timer = Timer(self, when, callback, args)

@@ -381,6 +381,12 @@ class Waiting:
         self.others: list[Any] = []
         self.queue: Any = None
 
+    def begin_waiting(self, queue: Any, number: int) -> None:
+        self.queue, self.waiting = queue, number
+
+    def end_waiting(self) -> None:
+        self.waiting = 0
+
     def try_pool(self, pool: Room) -> bool:
         pool.asked += 1
         if self.broken:

@@ -15,7 +15,7 @@ from geventcql import reconnecting
 from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, pooled, serve_keys
-from tests.support.fakenode import FakeNode, Opcode, Ready, Reply, Request
+from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Ready, Reply, Request
 from tests.support.memory import resident
 
 CLUSTERS = 40
@@ -29,17 +29,23 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class SlowNode:
-    """A node that notes when connections are opened, and takes `slowness` seconds to accept each."""
+    """A node that notes when connections are opened, and takes `slowness` seconds to accept each, when it has refused as many
+    as `refusals` says.
+    """
 
     def __init__(self, node: FakeNode) -> None:
         self.node = node
         self.slowness = 0.0
+        self.refusals = 0
         self.opened: list[float] = []
         node.on(Opcode.STARTUP, self._start_up)
         serve_keys(node)
 
     def _start_up(self, request: Request, connection: Any) -> Reply:
         self.opened.append(time.monotonic())
+        if self.refusals:
+            self.refusals -= 1
+            return Error(ErrorCode.IS_BOOTSTRAPPING)
         return Ready().after(self.slowness)
 
     def most_in_a_second(self) -> int:
@@ -53,9 +59,9 @@ def slow() -> Iterator[SlowNode]:
 
 
 @contextmanager
-def clusters_of(slow: SlowNode, count: int) -> Iterator[list[Session]]:
+def clusters_of(slow: SlowNode, count: int, connect_timeout: float = 0.2) -> Iterator[list[Session]]:
     """Clusters that try again without a pause, and give a handshake little time."""
-    options = {"reconnection_policy": ConstantReconnectionPolicy(0, None), "connect_timeout": 0.2}
+    options = {"reconnection_policy": ConstantReconnectionPolicy(0, None), "connect_timeout": connect_timeout}
     clusters = [cluster_of(slow.node, **options) for _ in range(count)]
     try:
         yield [cluster.connect() for cluster in clusters]
@@ -96,26 +102,23 @@ def test_many_clusters_come_back_to_a_slow_node(slow: SlowNode, sessions: list[S
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_hundred_clusters(slow: SlowNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their attempts that come to nothing leave nothing: memory is afterwards what it was (pitfall C6)."""
     rate, count = 100.0, 200
     monkeypatch.setattr(reconnecting, "RATE", reconnecting.OpeningRate(per_endpoint=rate, total=1000.0))
     slow.node.record = False
-    with clusters_of(slow, count) as sessions:
+    with clusters_of(slow, count, connect_timeout=20) as sessions:
         sizes = []
-        for _ in range(3):
+        for _ in range(4):
             slow.node.stop()
             slow.opened.clear()
-            slow.slowness = 1.0
+            slow.refusals = 500
             slow.node.start()
-            gevent.sleep(5)
-            tries = len(slow.opened)
-            slow.slowness = 0.01
-            with gevent.Timeout(60):
-                while not everybody_is_back(sessions):
+            with gevent.Timeout(120):
+                while slow.refusals or not everybody_is_back(sessions):
                     gevent.sleep(0.05)
-            assert tries > 2 * rate and slow.most_in_a_second() <= 2 * rate + 2
+            assert len(slow.opened) >= 500 + 2 * count and slow.most_in_a_second() <= 2 * rate + 2
             sizes.append(resident())
         print("MB after each storm:", *(f"{size:.1f}" for size in sizes))
         assert sizes[-1] - sizes[0] < 5

@@ -133,7 +133,7 @@ def test_an_idle_peer_that_is_gone() -> None:
         began = time.monotonic()
         with Watched(connection, interval=0.2, timeout=0.3):
             until(lambda: connection.closed)
-        assert time.monotonic() - began >= 0.5 - TICK
+        assert 0.5 - TICK <= time.monotonic() - began < 0.5 + 2, "the interval and the timeout, and what a busy machine adds"
         assert "did not answer a heartbeat" in str(connection.cause)
         node.resume()
 
