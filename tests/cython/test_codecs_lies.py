@@ -137,8 +137,10 @@ def test_the_error_for_a_value_that_cannot_be_shown(name: str, value: Any) -> No
         parse_cql_type(name).encode(value)
 
 
-# 'ﬁ' is a ligature: Python's parser makes the letters f and i of it, as it makes an underscore of '＿'.
-@pytest.mark.parametrize("names", [("ﬁ", "fi"), ("µ", "μ"), ("＿cls", "b"), ("a", "＿_debug__")])
+# 'ﬁ' is a ligature: Python's parser makes the letters f and i of it, as it makes an underscore of the wide one.
+@pytest.mark.parametrize(
+    "names", [("ﬁ", "fi"), ("µ", "μ"), ("\N{FULLWIDTH LOW LINE}cls", "b"), ("a", "\N{FULLWIDTH LOW LINE}_debug__")]
+)
 def test_field_names_that_python_takes_for_one(names: tuple[str, ...]) -> None:
     """They raised SyntaxError; now values are plain tuples, as wherever two names are alike, or named ones."""
     described = ("udt", "ks", "t", tuple((name, "int") for name in names))

@@ -406,10 +406,11 @@ def test_counts_of_rows_that_lie(arguments: dict[str, Any]) -> None:
 
 def test_rows_without_columns_are_refused() -> None:
     """As a Page does; nothing in the body says how many there are."""
-    body = rows_body(count=0, specs=o.text("k") + o.text("t"), rows=2, cells=bytes(40))
+    specs = o.text("ks") + o.text("t")
     with pytest.raises(FrameError, match="2 rows without columns"):
-        decode(Opcode.RESULT, 0, body, 4)
-    assert row_facts(decode(Opcode.RESULT, 0, rows_body(count=0, specs=o.text("k") + o.text("t"), rows=0, cells=b""), 4))[0] == []
+        decode(Opcode.RESULT, 0, rows_body(count=0, specs=specs, rows=2, cells=bytes(40)), 4)
+    message: Any = decode(Opcode.RESULT, 0, rows_body(count=0, specs=specs, rows=0, cells=b""), 4)
+    assert message.rows == []
 
 
 def test_rows_cut_anywhere_are_refused() -> None:
