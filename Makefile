@@ -14,7 +14,7 @@ CORE := $(wildcard geventcql/cython/*.pyx geventcql/cython/*.pxi geventcql/cytho
 NEEDS := PYTHON="$(PYTHON)" .ci/needs
 
 .DEFAULT_GOAL := help
-.PHONY: help env jars demo test patched slow soak lint bench docs build clean
+.PHONY: help env jars demo test patched slow soak fuzz lint bench docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -61,6 +61,9 @@ slow: jars ## the slow tests
 
 soak: jars ## every kind of statement under every fault, for ten minutes (SECONDS=60: for one, as in `make slow`)
 	GEVENTCQL_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/integration/test_soak.py $(ARGS)
+
+fuzz: $(VENV)/.built ## fuzz the compiled core in a sanitizer build of its own, for SECONDS (600)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 lint: $(VENV)/.built ## ruff and mypy
 	$(BIN)/ruff check .
