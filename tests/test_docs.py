@@ -4,14 +4,18 @@ The python blocks of a page run in order, in one namespace. A text block right b
 the comment ``<!-- skip: reason -->`` is not run. A function ``test_...`` that a block defines is called with the fixtures
 that its parameters name, as pytest does. Of a block's text two things are changed: where the server is, and the name of the
 keyspace ``shop``, which is the test's own. Sessions and Clusters that a page leaves open are closed.
+
+Links between pages lead somewhere, and tests that are named exist: the table of pitfalls names many.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +33,9 @@ KEYSPACE = re.compile(r"\bshop\b")
 
 FENCE = re.compile(r"^(?:<!-- skip: (?P<skip>.+?) -->\n+)?```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)(?P<path>[^)#\s]+)(?:#[^)]*)?\)")
+
+TEST = re.compile(r"`(?P<path>tests/[\w/]+\.py)::(?P<name>\w+)`")
+PITFALL = re.compile(r"^\| (?P<group>[A-E])(?P<number>\d+) \|[^|]+\|(?P<test>[^|]*)\|[^|]*\|$", re.MULTILINE)
 
 
 @dataclass
@@ -100,6 +107,21 @@ def test_examples(page: Path, request: pytest.FixtureRequest, cassandra: Any, ca
 def test_links_lead_somewhere(page: Path) -> None:
     for link in LINK.finditer(page.read_text()):
         assert (page.parent / link["path"]).exists(), f"{link['path']} in {page.name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_that_are_named_exist(page: Path) -> None:
+    for named in TEST.finditer(page.read_text()):
+        tree = ast.parse((ROOT / named["path"]).read_text())
+        assert named["name"] in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, named[0]
+
+
+def test_every_pitfall_has_a_test_or_says_why_not() -> None:
+    rows = list(PITFALL.finditer((ROOT / "docs" / "development" / "pitfalls.md").read_text()))
+    assert Counter(row["group"] for row in rows) == {"A": 13, "B": 14, "C": 11, "D": 3, "E": 8}
+    assert len({(row["group"], row["number"]) for row in rows}) == len(rows)
+    without = [row[0] for row in rows if not TEST.search(row["test"]) and "not in this release: " not in row[0]]
+    assert not without, without
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
