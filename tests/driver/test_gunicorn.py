@@ -19,9 +19,10 @@ from tests.driver.support import eventually, serve_keys
 from tests.support.children import Popen
 from tests.support.fakenode import FakeNode, Rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-GRACEFUL = 20
+GRACEFUL = 60
+"""Seconds; another worker takes as long to begin where a machine is busy."""
 SLOW = 5
 """Requests under way."""
 
@@ -58,7 +59,7 @@ class Gunicorn:
 
     def worker(self) -> int:
         """The process id of one that answers."""
-        found = eventually(lambda: self.ask("/row/7"), 30)
+        found = eventually(lambda: self.ask("/row/7"), GRACEFUL)
         assert found[0] == 7
         return int(found[1])
 
@@ -111,7 +112,7 @@ def test_requests_under_way_are_answered(server: Gunicorn, gate: Event, how: sig
     eventually(lambda: server.node.count("SELECT slow") == SLOW)
     os.kill(server.process.pid, how)
     if how == signal.SIGHUP:
-        eventually(lambda: server.worker() != worker, 30)
+        eventually(lambda: server.worker() != worker, GRACEFUL)
     else:
         eventually(lambda: server.ask("/row/7") is None)
     began = time.monotonic()
