@@ -24,13 +24,13 @@ MARKED = 20
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("way", WAYS)
 def test_patched(way: str) -> None:
     """pitfalls A8."""
     command = [sys.executable, "-m", *WAYS[way], "-v", "-m", "patching", "-p", "no:cacheprovider", "tests/driver", "tests/net"]
     process = Popen(command, cwd=ROOT)
-    with gevent.Timeout(280):
+    with gevent.Timeout(880):
         out, errors = process.communicate()
     assert process.returncode == 0, out.decode()[-4000:] + errors.decode()
     assert len(set(re.findall(r"::(\w+)\S* PASSED", out.decode()))) == MARKED, out.decode()

@@ -19,6 +19,7 @@ def app(environ, start_response):
         end = time.monotonic() + 60
         while time.monotonic() < end:
             pass
-    row = session.execute(by_key, (int(arguments[0]),)).one() if what == "row" else session.execute("SELECT slow").one()
+    request = (by_key, (int(arguments[0]),)) if what == "row" else ("SELECT slow",)
+    row = session.execute(*request, timeout=60).one()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{row[0]} {os.getpid()}".encode()]

@@ -19,19 +19,25 @@ from tests.driver.support import eventually, serve_keys
 from tests.support.children import Popen
 from tests.support.fakenode import FakeNode, Rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-GRACEFUL = 20
+GRACEFUL = 60
+"""Seconds; another worker takes as long to begin where a machine is busy."""
 SLOW = 5
 """Requests under way."""
 
 
 class Gunicorn:
-    """A master with one worker, on a unix socket."""
+    """A master with one worker, on a unix socket.
 
-    def __init__(self, directory: Path, node: FakeNode) -> None:
+    :param timeout: seconds that the worker may block
+    """
+
+    def __init__(self, directory: Path, node: FakeNode, timeout: int) -> None:
+        self.node = node
         self._path = str(directory / "socket")
-        options = ["-k", "gevent", "-w", "1", "-t", "2", "--graceful-timeout", str(GRACEFUL), "-b", f"unix:{self._path}"]
+        options = ["-k", "gevent", "-w", "1", "-t", str(timeout), "--graceful-timeout", str(GRACEFUL)]
+        options += ["-b", f"unix:{self._path}"]
         command = [sys.executable, "-m", "gunicorn", *options, "tests.driver.gunicornapp:app"]
         self.process = Popen(command, cwd=ROOT, env={**os.environ, "NODE_PORT": str(node.port)})
         self.errors = gevent.spawn(self.process.stderr.read)
@@ -53,7 +59,7 @@ class Gunicorn:
 
     def worker(self) -> int:
         """The process id of one that answers."""
-        found = eventually(lambda: self.ask("/row/7"), 30)
+        found = eventually(lambda: self.ask("/row/7"), GRACEFUL)
         assert found[0] == 7
         return int(found[1])
 
@@ -75,18 +81,18 @@ def gate() -> Event:
 
 
 @pytest.fixture
-def server(tmp_path: Path, gate: Event) -> Iterator[Gunicorn]:
+def server(tmp_path: Path, gate: Event, request: pytest.FixtureRequest) -> Iterator[Gunicorn]:
     with FakeNode() as node:
         serve_keys(node)
         node.on("SELECT slow", Rows([("v", "int")], [(1,)]).when(gate))
-        started = Gunicorn(tmp_path, node)
-        started.node = node  # type: ignore[attr-defined]
+        started = Gunicorn(tmp_path, node, request.param)
         try:
             yield started
         finally:
             started.end(signal.SIGKILL)
 
 
+@pytest.mark.parametrize("server", [2], indirect=True, ids=["2 s"])
 def test_a_worker_that_blocks_is_killed_and_the_next_one_answers(server: Gunicorn) -> None:
     blocked = server.worker()
     asking = gevent.spawn(server.ask, "/block")
@@ -97,15 +103,16 @@ def test_a_worker_that_blocks_is_killed_and_the_next_one_answers(server: Gunicor
     assert "WORKER TIMEOUT" in log and "geventcql.errors" not in log, log
 
 
+@pytest.mark.parametrize("server", [60], indirect=True, ids=["60 s"])
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
 def test_requests_under_way_are_answered(server: Gunicorn, gate: Event, how: signal.Signals) -> None:
     """SIGTERM ends the server, SIGHUP gives it another worker."""
     worker = server.worker()
     asking = [gevent.spawn(server.ask, "/slow") for _ in range(SLOW)]
-    eventually(lambda: server.node.count("SELECT slow") == SLOW)  # type: ignore[attr-defined]
+    eventually(lambda: server.node.count("SELECT slow") == SLOW)
     os.kill(server.process.pid, how)
     if how == signal.SIGHUP:
-        eventually(lambda: server.worker() != worker, 30)
+        eventually(lambda: server.worker() != worker, GRACEFUL)
     else:
         eventually(lambda: server.ask("/row/7") is None)
     began = time.monotonic()

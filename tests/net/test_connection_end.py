@@ -123,11 +123,19 @@ def test_close_with_a_request_that_never_left() -> None:
 
 
 class Injected(BaseException):
-    """Neither an Exception nor one of gevent's."""
+    """Neither an Exception nor one of gevent's: the hub hears of it, too."""
+
+
+def passed_on(errors: list[HubError], error: BaseException) -> bool:
+    """Whether the hub has heard of it, if it should have."""
+    gevent.sleep(0.01)
+    told = [each.type for each in errors]
+    errors.clear()
+    return told == ([Injected] if isinstance(error, Injected) else [])
 
 
 @pytest.mark.parametrize("error", [Injected("x"), OSError(104, "reset"), AssertionError("y"), gevent.GreenletExit()])
-def test_anything_that_ends_the_reader(error: BaseException) -> None:
+def test_anything_that_ends_the_reader(error: BaseException, hub_errors: list[HubError]) -> None:
     """The reader and the connection end together; otherwise it looks open and is mute (pitfall A3)."""
     with FakeNode() as node:
         _silent(node)
@@ -140,12 +148,15 @@ def test_anything_that_ends_the_reader(error: BaseException) -> None:
         cause = _ends(connection, closings, waiting, began)
         assert isinstance(cause, ConnectionException) and type(error).__name__ in str(cause)
         assert cause.__cause__ is error
+        assert passed_on(hub_errors, error)
 
 
 @pytest.mark.parametrize("error", [Injected("x"), OSError(32, "broken pipe"), ValueError("y"), gevent.GreenletExit()])
 @pytest.mark.parametrize("where", ["send", "wrap"])
 @VERSIONS
-def test_anything_that_ends_a_flush(error: BaseException, where: str, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_anything_that_ends_a_flush(
+    error: BaseException, where: str, version: int, monkeypatch: pytest.MonkeyPatch, hub_errors: list[HubError]
+) -> None:
     """A flush runs in the hub: nobody else would ever hear of its error."""
     with FakeNode() as node:
         _silent(node)
@@ -161,6 +172,7 @@ def test_anything_that_ends_a_flush(error: BaseException, where: str, version: i
         waiting.append(send(connection))
         cause = _ends(connection, closings, waiting, time.monotonic())
         assert isinstance(cause, ConnectionException) and cause.__cause__ is error
+        assert passed_on(hub_errors, error)
 
 
 def test_anything_that_ends_a_resumed_write(monkeypatch: pytest.MonkeyPatch) -> None:
