@@ -104,7 +104,7 @@ class ClusterBelonging:
         with gevent.Timeout(limit, OperationTimedOut({"(not sent)": f"not connected within {limit} s of the fork"}, None)):
             self._reconnect()
 
-    def forget(self) -> object:
+    def _forget(self) -> object:
         """In the child of a fork: it is not connected, and who waits for anything, in the parent, is told nothing."""
         if self._metrics is not None:
             self._metrics.begin_anew()

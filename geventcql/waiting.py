@@ -38,7 +38,7 @@ class Waker(WakeQueue):
             inherit(waker)
         return waker
 
-    def forget(self) -> object:
+    def _forget(self) -> object:
         """In the child of a fork nobody of the parent's is woken: see :class:`WakeQueue`."""
         return self
 

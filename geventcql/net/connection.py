@@ -452,7 +452,7 @@ class Connection(Sender):
         notice()
         return True
 
-    def forget(self) -> object:
+    def _forget(self) -> object:
         """In the child of a fork it is closed, and who waits for replies, in the parent, is told nothing."""
         self.closed = True
         self.cause = ForkedError("it belongs to the process that this one was forked from")

@@ -24,7 +24,7 @@ __all__ = ["Greenlets", "OwnGreenlet", "inherit", "notice", "settle", "spawn", "
 class Inherited(Protocol):
     """What a child has to let go of."""
 
-    def forget(self) -> object:
+    def _forget(self) -> object:
         """Let go of it, and give what must not be freed; tells nobody, does not switch, and logs nothing."""
 
 
@@ -50,7 +50,7 @@ def notice() -> None:
     things = list(_inherited)
     _inherited.clear()
     for thing in things:
-        _kept.append(thing.forget())
+        _kept.append(thing._forget())
 
 
 os.register_at_fork(after_in_child=notice)  # forks in C are noticed by the first of the driver's that runs in the child

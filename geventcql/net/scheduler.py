@@ -139,7 +139,7 @@ class Scheduler:
             if not self._heap:
                 self._disarm()
 
-    def forget(self) -> object:
+    def _forget(self) -> object:
         """In the child of a fork none of the parent's timers runs."""
         self._disarm()
         return self

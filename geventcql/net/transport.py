@@ -94,7 +94,7 @@ class _Socket(socket.socket):  # type: ignore[misc]
         super().__init__(family, std_socket.SOCK_STREAM)
         inherit(self)
 
-    def forget(self) -> object:
+    def _forget(self) -> object:
         """Close it for this process alone: without ``shutdown``, and without waking who waits for it, as gevent's does."""
         for name in ("_read_event", "_write_event"):
             watcher = getattr(self, name)

@@ -225,7 +225,7 @@ def test_each_first_use(begin: Begin, node: FakeNode, kind: str) -> None:
         "execute": "1", "execute text": "0", "execute_async": "1", "prepare": "'SELECT pages'", "set_keyspace": "None",
         "USE": "None", "connect": "1", "refresh_nodes": "None", "next page": str(list(range(10))), "imap": "[1]",
         "execute_concurrent_async": "1", "submit": "1", "in the hub": "'BlockingSwitchOutError'",
-        "repr": "None", "shutdown": "None", "after shutdown": "ConnectionShutdown", "session.shutdown": "None",
+        "repr": "True", "shutdown": "None", "after shutdown": "ConnectionShutdown", "session.shutdown": "None",
         "nothing": "None",
     }  # fmt: skip
     assert forking.end() == []
