@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import gevent
-from gevent.event import AsyncResult
-from gevent.pool import Group
 
 from geventcql.admission import Admission, admit
+from geventcql.belonging import Connecting
 from geventcql.clusterhosts import ClusterHosts
 from geventcql.coldpath import Decisions, leave
 from geventcql.control import ControlConnection
@@ -29,7 +29,6 @@ from geventcql.errors import (
     NoHostAvailable,
     QueryExhausted,
     UserTypeDoesNotExist,
-    WrongHubError,
 )
 from geventcql.familiar import FamiliarConnections
 from geventcql.handed_on import handing_on
@@ -38,6 +37,7 @@ from geventcql.hosts import HostRegistry
 from geventcql.metadata import Metadata
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
+from geventcql.net.forking import Greenlets, inherit, settle
 from geventcql.net.heartbeat import Heartbeat
 from geventcql.net.opening import open_in_keyspace
 from geventcql.net.pool import HostPool
@@ -144,10 +144,6 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         self._listeners: list[Any] = []
         self._puzzled: set[tuple[int, Host]] = set()
         """Policies that failed to tell the distance of a host, which has been logged."""
-        self._connecting: AsyncResult | None = None
-        self._connectors = 0
-        """Greenlets that wait for a Session."""
-        self._thread: int | None = None
 
     # -- connecting ---------------------------------------------------------------------------------------------------
 
@@ -166,33 +162,52 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     def _connect_session(self, session_class: type[Session], keyspace: str | None, wait_for_all_pools: bool) -> Session:
         if self.is_shutdown:
             raise DriverException("the Cluster has been shut down: make a new one")
-        if self._thread is not None and self._thread != thread_id():
-            raise WrongHubError()
-        if self._connecting is None:
-            self._begin()
-        connecting = self._connecting
-        assert connecting is not None
-        self._connectors += 1
-        try:
-            connecting.get()
-            self._registry.wait_for_pools(self._pool_keyspace(None), wait_for_all_pools)
+        self._check_thread()
+        with self._connected(wait_for_all_pools):
             session = session_class(self)
             if keyspace:
                 self._enter_first(keyspace)
                 session.keyspace = keyspace
             for (type_keyspace, user_type), klass in list(self._user_types.items()):
                 session.user_type_registered(type_keyspace, user_type, klass)
+        self.sessions.add(session)
+        return session
+
+    @contextmanager
+    def _connected(self, wait_for_all_pools: bool = False) -> Iterator[None]:
+        """Connect, if that has not been done, and wait for it; for a Session to be made, or for those that there are to go on
+        in a fork's child.
+        """
+        if self._connecting is None:
+            self._begin()
+        connecting = self._connecting
+        assert connecting is not None
+        connecting.waiters += 1
+        try:
+            connecting.get()
+            self._registry.wait_for_pools(self._pool_keyspace(None), wait_for_all_pools)
+            if self._is_forked and self._connecting is connecting:
+                connecting.in_use = True
+                self._is_forked = False
+                for session in list(self.sessions):
+                    session._settle()
+            yield
             if self._connecting is not connecting:
                 raise DriverException("the Cluster was shut down while it connected")
-            self.sessions.add(session)
-            self._gave_session = True
-            return session
+            connecting.in_use = True
         finally:
-            self._connectors -= 1
-            if not self._gave_session and not self._connectors and self._connecting is connecting:
-                self._stop()  # a Cluster that nobody got a Session of leaves nothing behind; connect may be tried again
+            connecting.waiters -= 1
+            if not connecting.in_use and not connecting.waiters and self._connecting is connecting:
+                # A Cluster that nobody got a Session of leaves nothing behind; connect may be tried again.
+                self._disconnect(connecting)
+
+    def _reconnect(self) -> None:
+        with self._connected():
+            pass
 
     def _begin(self) -> None:
+        settle()
+        inherit(self)
         check(self)
         give_resolver(self)
         self._protocol_version = self.protocol_version
@@ -200,7 +215,8 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         # Without word of schema changes answers to PREPARE would be wrong for ever.
         self._preparer.cache = PreparedCache(self.prepared_cache_size if self.schema_event_refresh_window >= 0 else 0)
         self._scheduler = Scheduler.for_hub()
-        self._greenlets = Group()
+        self._loop = gevent.get_hub().loop
+        self._greenlets = Greenlets()
         self._decisions = Decisions(self._scheduler, self._greenlets.spawn)
         self._registry = HostRegistry(self)
         self._control = ControlConnection(self, self.control_connection_timeout)
@@ -208,9 +224,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
             self._scheduler, self._all_connections, self.idle_heartbeat_interval, self.idle_heartbeat_timeout,
             on_suspect=self._on_suspect,
         )
-        self._gave_session = False
-        self._connecting = AsyncResult()
-        done = self._connecting
+        self._connecting = done = Connecting()
 
         def ended(greenlet: Any) -> None:
             if not done.ready():  # it was killed
@@ -218,7 +232,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
 
         self._greenlets.spawn(self._connect, done).rawlink(ended)
 
-    def _connect(self, done: AsyncResult) -> None:
+    def _connect(self, done: Connecting) -> None:
         """Find the cluster; in a driver greenlet. A shutdown meanwhile may find it between two steps."""
         steps: list[Callable[[], object]] = [self._control.start, self._control.connect, self._registry.start]
         introduce = self._registry.introductions.introduce
@@ -267,6 +281,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
 
     def _way_in_changed(self) -> None:
         if self._connecting is not None:
+            self._check_thread()
             self._registry.hurry()
             self._control.hurry()
 
@@ -356,6 +371,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         """
         if self._legacy:
             raise ValueError("execution profiles cannot be added beside settings of the Session or policies of the Cluster")
+        self._check_thread()
         self.profile_manager.add(name, profile)
         if self._connecting is not None and self._connecting.successful():
             self._registry.introductions.introduce(profile.load_balancing_policy)
@@ -370,6 +386,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
 
         :raises UserTypeDoesNotExist: there is no such type; if the Cluster is not connected yet, connecting raises it
         """
+        self._check_thread()
         for session in list(self.sessions):
             session.user_type_registered(keyspace, user_type, klass)
         self._user_types[(keyspace, user_type)] = klass
@@ -388,8 +405,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
             always in the hub
         :raises WrongHubError: it belongs to another thread
         """
-        if self._thread not in (None, thread_id()):
-            raise WrongHubError()
+        self._check_thread()
         self.is_shutdown = True
         if gevent.getcurrent() is gevent.get_hub():
             timeout = 0.0
@@ -419,11 +435,14 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         )
 
     def _stop(self) -> None:
-        if self._connecting is None:
-            return
         connecting, self._connecting = self._connecting, None
         for session in list(self.sessions):
             session.shutdown()
+        if connecting is not None:
+            self._disconnect(connecting)
+
+    def _disconnect(self, connecting: Connecting) -> None:
+        self._connecting = None
         for admission in tuple(self._waiting):  # of Sessions that were shut down while a policy was deciding
             admission.fail_all(lambda execution: execution.session._closed())
         self._heartbeat.stop()
@@ -436,7 +455,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
             if greenlet is not current:
                 greenlet.kill(block=False)
         self._decisions.end()
-        self._thread = None
+        self._thread = self._loop = None
 
     def __enter__(self) -> Cluster:
         return self

@@ -7,33 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from geventcql.belonging import ClusterBelonging
 from geventcql.cython.wire import load_of
-from geventcql.errors import DriverException, WrongHubError
+from geventcql.errors import DriverException
 from geventcql.host import DefaultEndPoint, Host
 from geventcql.options import ClusterOptions
 from geventcql.policies import HostDistance
-from geventcql.waiting import thread_id
 
 if TYPE_CHECKING:
-    from gevent.event import AsyncResult
-
-    from geventcql.control import ControlConnection
-    from geventcql.hosts import HostRegistry
     from geventcql.metadata import Metadata
 
 __all__ = ["ClusterHosts"]
 
 
-class ClusterHosts(ClusterOptions):
+class ClusterHosts(ClusterBelonging, ClusterOptions):
     """The methods of a Cluster that are about hosts."""
 
     metadata: Metadata
-    is_shutdown: bool
     _listeners: list[Any]
-    _connecting: AsyncResult | None
-    _thread: int | None
-    _registry: HostRegistry
-    _control: ControlConnection
 
     def get_core_connections_per_host(self, host_distance: int) -> int:
         """How many connections hosts at this distance have."""
@@ -49,6 +40,7 @@ class ClusterHosts(ClusterOptions):
         """
         if core_connections < 1:
             raise ValueError(f"core_connections must be at least 1, not {core_connections}")
+        self._check_thread()
         distances = (HostDistance.LOCAL, HostDistance.REMOTE)
         self.connections_per_host = {
             **{distance: self.get_core_connections_per_host(distance) for distance in distances},
@@ -61,6 +53,7 @@ class ClusterHosts(ClusterOptions):
         """A policy in use may see hosts otherwise than before: connections and plans follow. The built-in ones call this when
         their attributes are set; do so for your own.
         """
+        self._check_thread()
         if self._connecting is not None:
             self._registry.reconsider()
 
@@ -147,8 +140,7 @@ class ClusterHosts(ClusterOptions):
         self._control.refresh_topology(force_token_rebuild)
 
     def _check_connected(self) -> None:
-        if self._thread not in (None, thread_id()):
-            raise WrongHubError()
+        self._go_on(None)
         if self._connecting is None:
             raise DriverException("the Cluster is not connected" + (": it was shut down" if self.is_shutdown else ""))
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +17,11 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from geventcql.errors import ConnectionShutdown, WrongHubError
+from geventcql.errors import ConnectionShutdown
 from geventcql.handed_on import handing_on
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT
-from geventcql.waiting import thread_id
+from geventcql.waiting import refuse_elsewhere, thread_id
 
 if TYPE_CHECKING:
     from geventcql.response import ResponseFuture
@@ -141,10 +142,28 @@ def imap(
     """See :meth:`Session.imap` and :meth:`Session.imap_unordered`."""
     _check(session, concurrency)
     requests = ((statement, values) for values in parameters)
-    # Not generators: an error ends those, and the results behind it are still wanted.
     if ordered:
-        return map(_result, _ordered(session, requests, concurrency, execution_profile))
-    return map(_result, map(itemgetter(1), _unordered(session, requests, concurrency, execution_profile)))
+        return _Outcomes(_ordered(session, requests, concurrency, execution_profile), _result)
+    unordered = _unordered(session, requests, concurrency, execution_profile)
+    return _Outcomes(map(itemgetter(1), unordered), _result)
+
+
+class _Outcomes:
+    """What became of each request. Not a generator: an error ends those, and the results behind it are still wanted; nor is
+    whoever waits elsewhere than where it was begun to end it.
+    """
+
+    def __init__(self, futures: Iterator[Any], outcome: Callable[[Any], Any]) -> None:
+        self._futures = futures
+        self._outcome = outcome
+        self._thread = thread_id()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        refuse_elsewhere(self._thread)
+        return self._outcome(next(self._futures))
 
 
 def _result(future: ResponseFuture | _Failed) -> Any:
@@ -178,9 +197,9 @@ def execute_concurrent(
     _check(session, concurrency)
     requests = iter(statements_and_parameters)
     if results_generator:
-        return (
-            _outcome(future, raise_on_first_error)
-            for future in _ordered(session, requests, concurrency, execution_profile)
+        return _Outcomes(
+            _ordered(session, requests, concurrency, execution_profile),
+            partial(_outcome, raise_errors=raise_on_first_error),
         )
     results: dict[int, ExecutionResult] = {}
     for number, future in _unordered(session, requests, concurrency, execution_profile):
@@ -195,6 +214,19 @@ def execute_concurrent_with_args(
     return execute_concurrent(session, ((statement, values) for values in parameters), *args, **kwargs)
 
 
+class _Results(AsyncResult):  # type: ignore[misc]
+    """The results of many requests, once all of them have ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = thread_id()
+
+    def rawlink(self, callback: Callable[[Any], Any]) -> None:
+        if not self.ready():
+            refuse_elsewhere(self._thread)
+        super().rawlink(callback)
+
+
 def execute_concurrent_async(
     session: Session,
     statements_and_parameters: Iterable[tuple[Any, Any]],
@@ -206,9 +238,8 @@ def execute_concurrent_async(
 
     :returns: an AsyncResult, whose ``get()`` or ``result()`` gives the results
     """
-    if thread_id() != session._owner:
-        raise WrongHubError()
-    results = AsyncResult()
+    session._check_thread()
+    results = _Results()
 
     def run() -> None:
         try:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from contextlib import suppress
 from typing import Any
 
-import gevent
-
 from geventcql.cluster import Cluster
+from geventcql.net.forking import notice
 from geventcql.profiles import NOT_SET
 from geventcql.session import Session
 
@@ -24,11 +22,12 @@ class _OwningSession(Session):
         self.cluster.shutdown()
 
 
-def _dropped(cluster: Cluster, loop: Any, pid: int) -> None:
+def _dropped(cluster: Cluster) -> None:
     """Nobody holds the Session any more. The collector may find out anywhere; the hub is where to close the connections."""
-    if os.getpid() == pid:  # a fork's child leaves its parent's alone
+    notice()
+    if cluster._loop is not None:
         with suppress(ValueError):  # the loop has gone, and all connections with it
-            loop.run_callback_threadsafe(_close, cluster)
+            cluster._loop.run_callback_threadsafe(_close, cluster)
 
 
 def _close(cluster: Cluster) -> None:
@@ -53,7 +52,7 @@ def connect(contact_points: Any = NOT_SET, keyspace: str | None = None, **option
     cluster = Cluster(contact_points, **options)
     try:
         session = cluster._connect_session(_OwningSession, keyspace, wait_for_all_pools=False)
-        weakref.finalize(session, _dropped, cluster, gevent.get_hub().loop, os.getpid()).atexit = False
+        weakref.finalize(session, _dropped, cluster).atexit = False
         return session
     except BaseException:
         cluster.shutdown()

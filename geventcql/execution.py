@@ -219,7 +219,7 @@ class Execution(RequestState):
 
     def cancel(self) -> None:
         """Whoever waited has gone: let the answer, if it still comes, be dropped."""
-        if self.done:
+        if self.done or self.is_of_parent:
             return
         self._orphan()
         self._fail(Cancelled("the request was cancelled: the greenlet that waited for it is gone"))

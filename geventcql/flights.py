@@ -38,6 +38,11 @@ class Flights:
     def __len__(self) -> int:
         return len(self._flights)
 
+    def forget(self) -> object:
+        """In the child of a fork: the work goes on in the parent. What those wait for who wait for it."""
+        flights, self._flights = self._flights, {}
+        return flights
+
     def join(self, key: Hashable, work: Callable[..., Any], *args: Any) -> AsyncResult:
         """What becomes of the work that is under way for ``key``; ``work(*args)`` is begun if there is none. Does not wait."""
         flight = self._flights.get(key)

@@ -105,6 +105,10 @@ class Counter(Instrument):
         key = str(of)
         self._counts[key] = self._counts.get(key, 0) + events
 
+    def begin_anew(self) -> None:
+        """Nothing has been counted."""
+        self._counts.clear()
+
     @property
     def value(self) -> int:
         """How many in all."""
@@ -173,8 +177,12 @@ class Timer(Instrument, Mapping[str, float]):
 
     def __init__(self, name: str, help: str, read: Callable[[], Histogram] | None = None) -> None:
         super().__init__(name, help, unit="s")
-        self._histogram = Histogram()
         self._read = read
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nothing has been timed."""
+        self._histogram = Histogram()
 
     @property
     def histogram(self) -> Histogram:
@@ -396,6 +404,13 @@ class Metrics:
         :param of: the value of its label
         """
         self._counters[name].add(of)
+
+    def begin_anew(self) -> None:
+        """Count from nothing: the child of a fork counts what it does itself."""
+        self._traffic.clear()
+        self.request_timer.begin_anew()
+        for counter in self._counters.values():
+            counter.begin_anew()
 
     def traffic(self, endpoint: Any) -> Traffic:
         """What connections to ``endpoint`` count their bytes in."""

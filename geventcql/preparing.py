@@ -57,6 +57,10 @@ class Preparer:
         self._done: dict[_Key, _Outcome] = {}
         """What was prepared again lately, oldest first."""
 
+    def forget(self) -> object:
+        """As :meth:`Flights.forget`."""
+        return self._first.forget(), self._again.forget()
+
     def prepare(self, session: Session, resolved: Resolved) -> Prepared:
         """Have a node prepare a text, unless the answer is known; waits in the calling greenlet.
 

@@ -15,6 +15,7 @@ import gevent
 from gevent.event import Event
 
 from geventcql import reconnecting
+from geventcql.net.forking import spawn, spawn_later
 
 __all__ = ["Reconciler"]
 
@@ -52,7 +53,7 @@ class Reconciler:
             self.greenlet.kill(block=False)
 
     def _begin(self, delay: float) -> None:
-        self.greenlet: Any = gevent.spawn_later(delay, self._run) if delay else gevent.spawn(self._run)
+        self.greenlet: Any = spawn_later(delay, self._run) if delay else spawn(self._run)
         self.greenlet.rawlink(self._over)
 
     def _over(self, greenlet: Any) -> None:

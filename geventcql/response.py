@@ -16,11 +16,12 @@ from gevent.event import AsyncResult
 from gevent.greenlet import SpawnedLink
 
 from geventcql.cython.wire import Page
-from geventcql.errors import QueryExhausted
+from geventcql.errors import ForkedError, QueryExhausted
+from geventcql.net.forking import spawn
 from geventcql.net.interrupts import report
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.resultset import ResultSet, decoded
-from geventcql.waiting import park
+from geventcql.waiting import park, thread_id
 
 if TYPE_CHECKING:
     from geventcql.execution import Execution
@@ -42,7 +43,8 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     _waiter: Any = None
     """The greenlet that is parked on this future; see :mod:`geventcql.waiting`."""
     _callbacks: list[_Callback] | None = None
-    _running = False
+    _runner: Any = None
+    """The greenlet that calls them, if any are due."""
 
     @classmethod
     def of(cls, execution: Execution) -> ResponseFuture:
@@ -87,7 +89,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         """
         if not self.ready():
             session = self._execution.session
-            session._check_wait()
+            self._check_wait()
             if timeout is not None or self._waiter is not None:
                 return self.get(True, timeout)
             park(self, session._hub)
@@ -96,7 +98,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def get(self, block: bool = True, timeout: float | None = None) -> ResultSet:
         """As AsyncResult.get: the rows, or the error raised."""
         if block and not self.ready():
-            self.session._check_wait()
+            self._check_wait()
             rows: ResultSet = AsyncResult.get(self, True, timeout)  # which in the end calls this method again
             return rows
         return ResultSet(self, AsyncResult.get(self, block, timeout))
@@ -104,7 +106,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def wait(self, timeout: float | None = None) -> ResultSet | None:
         """As AsyncResult.wait: the rows; None if the request failed, or ``timeout`` seconds passed."""
         if not self.ready():
-            self.session._check_wait()
+            self._check_wait()
         rows: ResultSet | None = AsyncResult.wait(self, timeout)
         return rows
 
@@ -114,9 +116,27 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         page = AsyncResult.value.__get__(self)
         return None if page is None else ResultSet(self, page)
 
+    def rawlink(self, callback: Callable[[ResponseFuture], Any]) -> None:
+        """As AsyncResult.rawlink: call ``callback(future)`` in the hub when the request has ended."""
+        if not self.ready():
+            self._check_thread()
+        AsyncResult.rawlink(self, callback)
+
     def link(self, callback: Callable[[ResponseFuture], Any]) -> None:
         """Call ``callback(future)`` in a greenlet of its own when the request has ended, as Greenlet.link does."""
         self.rawlink(SpawnedLink(callback))
+
+    def _check_wait(self) -> None:
+        """Refuse to wait where that cannot work."""
+        self._check_thread()
+        self.session._check_wait()
+
+    def _check_thread(self) -> None:
+        """Refuse what would touch the hub of another thread, or wait for what only the parent process gets."""
+        if self._execution.is_of_parent and not self.ready():
+            raise ForkedError()
+        if thread_id() != self.session._owner:
+            self.session.cluster._check_thread()
 
     # -- pages --------------------------------------------------------------------------------------------------------
 
@@ -145,7 +165,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         :raises QueryExhausted: there is none
         :raises RuntimeError: the current one has not come yet, or somebody else has asked for the next
         """
-        self.session._check_wait()
+        self._check_wait()
         gevent.sleep(0)  # an AsyncResult forgets its links when it starts anew: they are to be told before
         if not self.ready():
             raise RuntimeError("the current page has not come yet")
@@ -192,6 +212,9 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         self._callbacks = None
 
     def _add(self, callback: _Callback) -> ResponseFuture:
+        self._check_thread()
+        if self._runner is not None and self._runner.is_of_parent:  # those that it has are called there
+            self._callbacks = self._runner = None
         if self._callbacks is None:
             self._callbacks = []
         self._callbacks.append(callback)
@@ -200,14 +223,14 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         return self
 
     def _call_back(self) -> None:
-        if not self._running:
-            self._running = True
+        if self._runner is None:
             # Not the Cluster's: its shutdown is one of the things they are to be told.
-            gevent.spawn(self._run_callbacks).rawlink(self._called_back)
+            self._runner = spawn(self._run_callbacks)
+            self._runner.rawlink(self._called_back)
 
     def _called_back(self, greenlet: Any) -> None:
         if greenlet.exception is not None:  # a signal's handler has raised in it, perhaps before it began
-            self._running = False
+            self._runner = None
             self._call_back()
 
     def _run_callbacks(self) -> None:
@@ -224,7 +247,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
                     if callback.on_error == (error is not None):
                         callback.run(rows if error is None else error)
         finally:
-            self._running = False
+            self._runner = None
 
     def _outcome(self) -> tuple[BaseException | None, Any]:
         """The error, or the page's rows as callbacks get them; what the rows cannot be made from is an error too."""

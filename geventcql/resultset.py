@@ -15,6 +15,7 @@ import gevent
 from geventcql.cqltypes import class_of
 from geventcql.cython.wire import Page, PageView, RowIterator
 from geventcql.net.scheduler import A_TURN
+from geventcql.waiting import thread_id
 
 if TYPE_CHECKING:
     from gevent.event import AsyncResult
@@ -174,13 +175,15 @@ class Rows(RowIterator):
         self._page: Page | None = result._page
         self._following: AsyncResult | None = None
         self._begun = False
+        self._asked_in = 0
+        """The thread, of this process or its parent, that asked for the page that follows."""
 
     def advance(self) -> bool:
         page = self._page
         if page is None:
             return False
         if not self._begun:
-            self._following = self._future.fetch_after(page) if page.paging_state is not None else None
+            self._following = self._ask_behind(page)
             self._begun = True
         if not page.finished:
             if self.at:
@@ -193,8 +196,18 @@ class Rows(RowIterator):
         self.rows = made if type(made) is list else list(made)
         return self.at < len(self.rows) or not page.finished or self._turn_page()
 
+    def _ask_behind(self, page: Page) -> AsyncResult | None:
+        if page.paging_state is None:
+            return None
+        following = self._future.fetch_after(page)
+        self._asked_in = thread_id()
+        return following
+
     def _turn_page(self) -> bool:
         following = self._following
+        if following is not None and self._asked_in != thread_id() and not following.ready():
+            assert self._page is not None
+            following = self._following = self._ask_behind(self._page)  # that answer goes to the parent
         page = None if following is None else self._future.page_of(following)
         if following is self._following:
             self._page, self._following, self._begun = page, None, False

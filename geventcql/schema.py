@@ -22,13 +22,11 @@ from geventcql.errors import (
     DriverException,
     ErrorMessage,
     NoHostAvailable,
-    WrongHubError,
 )
 from geventcql.flights import Flights, landed
 from geventcql.metadata import Metadata
 from geventcql.net.scheduler import Turn
 from geventcql.protocol.constants import SignatureDescriptor
-from geventcql.waiting import thread_id
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -56,7 +54,9 @@ class SchemaReader:
         what nobody has read must not look empty), and its ``schema_metadata_enabled`` is set.
         """
         cluster = self._cluster
-        return cluster.schema_metadata_enabled and (cluster._connecting is not None or cluster.is_shutdown)
+        return cluster.schema_metadata_enabled and (
+            cluster._connecting is not None or cluster._is_forked or cluster.is_shutdown
+        )
 
     def load(self, key: Hashable, read: Callable[[Ask], R]) -> R:
         """What ``read`` returns, run in a driver greenlet, once for all who ask for ``key`` meanwhile; waits.
@@ -71,10 +71,9 @@ class SchemaReader:
                 "the Cluster was shut down, and this part of its schema was not read before, or has changed since: look at it "
                 "before shutdown(), or keep a copy, as in copy.deepcopy(cluster.metadata.keyspaces['name'])"
             )
+        cluster._go_on(None)
         if cluster._connecting is None:
             raise DriverException("the Cluster is not connected: its schema cannot be read")
-        if cluster._thread != thread_id():
-            raise WrongHubError()
         if getcurrent() is gevent.get_hub():
             raise BlockingSwitchOutError("schema metadata was looked at in the hub, and has to be read: spawn a greenlet")
         if cluster._control.is_own_greenlet():
@@ -86,6 +85,10 @@ class SchemaReader:
         flight.wait()  # not for ever: each query has its timeout
         found: R = landed(flight)
         return found
+
+    def forget(self) -> object:
+        """In the child of a fork: what the parent reads is nothing of ours. What those wait for who asked for it."""
+        return self._readings.forget()
 
     def partition_key_indexes(self, columns: Sequence[ColumnSpec]) -> tuple[int, ...] | None:
         """Which of a prepared statement's parameters make the partition key of its table, in the order of the key: protocol

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.exceptions import BlockingSwitchOutError
 from greenlet import getcurrent
 
 from geventcql import concurrent, keyspaces, tracing
-from geventcql.admission import Admission
+from geventcql.belonging import SessionBelonging
 from geventcql.cython.wire import Page
 from geventcql.encoder import Encoder
 from geventcql.errors import (
@@ -27,7 +26,6 @@ from geventcql.errors import (
     DriverException,
     NoHostAvailable,
     UnsupportedOperation,
-    WrongHubError,
 )
 from geventcql.execution import Execution
 from geventcql.familiar import Submitted
@@ -39,12 +37,11 @@ from geventcql.query import PreparedStatement, SimpleStatement, Statement
 from geventcql.resolve import Resolved, ResolvedPrepare, resolve, with_parameters
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
-from geventcql.routing import Router
 from geventcql.settings import SessionSettings
 from geventcql.sinks import Fetch, as_outcome
 from geventcql.unsupported import NO_GRAPH
 from geventcql.variants import HAS_VARIANTS, variant
-from geventcql.waiting import Waker, park, thread_id
+from geventcql.waiting import park, thread_id
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -57,7 +54,7 @@ get_outcome = AsyncResult.get
 """What a future holds: the Page, or its error raised."""
 
 
-class Session(SessionSettings):
+class Session(SessionBelonging, SessionSettings):
     """Executes statements (``cassandra.cluster.Session``). Made by :meth:`Cluster.connect` or :func:`geventcql.connect`.
 
     Attributes that may be set: ``default_timeout`` (seconds), ``default_fetch_size`` (rows per page),
@@ -70,17 +67,10 @@ class Session(SessionSettings):
 
     def __init__(self, cluster: Cluster, keyspace: str | None = None) -> None:
         super().__init__(cluster)
-        self.session_id = uuid.uuid4()
         self.encoder = Encoder()
         self.is_shutdown = False
-        self._hub = gevent.get_hub()
-        self._owner = self._thread = thread_id()
-        """The thread it belongs to, and the one that may execute on it: none once it is shut down."""
-        self._waker = Waker.for_hub(self._hub)
-        self._request_timer = None if cluster.metrics is None else cluster.metrics.request_timer.histogram
-        self._router = Router(self)
-        self._admission = Admission(cluster._scheduler, cluster.max_requests_waiting, cluster._waiting)
         self.max_requests_per_second = cluster.max_requests_per_second
+        self._settle()
         self._init_listeners: list[tuple[Callable[..., Any], Any, Any]] = []
         if keyspace is not None:
             self.keyspace = keyspace
@@ -156,7 +146,8 @@ class Session(SessionSettings):
         :raises Busy: too many requests are waiting for a connection with room, or for their turn
         """
         if thread_id() != self._thread:
-            raise self._closed() if thread_id() == self._owner else WrongHubError()
+            self._check_thread()
+            self._check_open()
         if (
             type(query) is PreparedStatement
             and execution_profile is EXEC_PROFILE_DEFAULT
@@ -246,8 +237,7 @@ class Session(SessionSettings):
         :raises UnsupportedOperation: it is a ``USE``
         """
         self._check_wait()
-        if self._thread != self._owner:
-            raise self._closed()
+        self._check_open()
         text = query.query_string if isinstance(query, SimpleStatement) else query
         if keyspaces.used(text) is not None:  # executed, it would move the keyspace of a connection that others use
             raise UnsupportedOperation(f"USE cannot be prepared: execute {text!r} as it is, or call set_keyspace()")
@@ -375,6 +365,7 @@ class Session(SessionSettings):
 
         :raises UserTypeDoesNotExist: there is no such type
         """
+        self._check_wait()
         field_names = self.cluster._control.user_type_fields(keyspace, user_type)
         self.encoder.mapping[klass] = self.encoder.user_type_writer(field_names)
         self._reshape()
@@ -413,6 +404,7 @@ class Session(SessionSettings):
 
         :returns: the greenlet, which has ``result`` and ``done``, too
         """
+        self._check_thread()
         submitted = Submitted(fn, *args, **kwargs)
         self.cluster._greenlets.start(submitted)
         return submitted
@@ -424,7 +416,7 @@ class Session(SessionSettings):
         """
         if self.is_shutdown:
             return
-        self._check_thread()
+        self.cluster._check_thread()
         self.is_shutdown = True
         self._refuse()
         self._reshape()  # statements live on: they need not keep this Session
@@ -453,20 +445,6 @@ class Session(SessionSettings):
         return f"<Session {state} keyspace={self.keyspace} waiting={waiting} of {self.cluster!r}>"
 
     # -- for the driver's other parts -----------------------------------------------------------------------------------
-
-    def _check_wait(self) -> None:
-        """Refuse to wait where that cannot work."""
-        self._check_thread()
-        if getcurrent() is self._hub:
-            raise BlockingSwitchOutError("a call that waits was made in the hub: spawn a greenlet for it")
-
-    def _check_thread(self) -> None:
-        """Refuse what would touch the hub of another thread."""
-        if thread_id() != self._owner:
-            raise WrongHubError()
-
-    def _closed(self) -> Exception:
-        return ConnectionShutdown("the Session has been shut down: nothing can be executed on it any more")
 
     def _spawn(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self.cluster._greenlets.spawn(fn, *args, **kwargs)

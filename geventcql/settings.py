@@ -143,6 +143,7 @@ class SessionSettings:
     @max_requests_per_second.setter
     def max_requests_per_second(self, rate: float | None) -> None:
         if self._throttle is not None:
+            self.cluster._check_thread()
             self._throttle.rate = rate
         elif rate is not None:
             self._throttle = Throttle(self, rate)  # type: ignore[arg-type]

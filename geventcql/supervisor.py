@@ -22,6 +22,7 @@ from geventcql.host import EndPoint, Host
 from geventcql.introducing import tell
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
+from geventcql.net.forking import spawn
 from geventcql.net.pool import HostPool
 from geventcql.reconciling import Reconciler
 from geventcql.reconnecting import Backoff
@@ -75,7 +76,7 @@ class _Attempt:
         supervisor.backoff.begin()
         if kept is not None:
             kept.refusals.begin()
-        self._greenlet = gevent.spawn(self._run)
+        self._greenlet = spawn(self._run)
         self._greenlet.rawlink(self._over)
 
     def _run(self) -> None:

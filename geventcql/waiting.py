@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import gevent
-from gevent.monkey import get_original
 from greenlet import getcurrent
 
-from geventcql.cython.wire import WakeQueue
+from geventcql.cython.wire import WakeQueue, process_number, thread_id
+from geventcql.errors import ForkedError, WrongHubError
+from geventcql.net.forking import inherit
 
-__all__ = ["Waker", "park", "thread_id"]
+__all__ = ["Waker", "park", "refuse_elsewhere", "thread_id"]
 
-thread_id = get_original("_thread", "get_ident")
-"""The calling thread's id; the real one, also where gevent has patched ``get_ident`` to tell greenlets apart."""
-
+PROCESS_BIT = 48
+"""From this bit on a :func:`thread_id` has the number of the process; threads differ below."""
 # gevent runs this many callbacks, too, before it looks at the clock and at its watchers again.
 WAKES_PER_CALLBACK = 50
 
@@ -33,9 +33,24 @@ class Waker(WakeQueue):
         hub = hub or gevent.get_hub()
         # An attribute of the hub, so that the two go together when the hub's thread ends.
         waker: Waker | None = getattr(hub, "_geventcql_waker", None)
-        if waker is None:
+        if waker is None or waker.process != process_number():
             waker = hub._geventcql_waker = cls(hub.loop.run_callback, hub.handle_error, WAKES_PER_CALLBACK)
+            inherit(waker)
         return waker
+
+    def _forget(self) -> object:
+        """In the child of a fork nobody of the parent's is woken: see :class:`WakeQueue`."""
+        return self
+
+
+def refuse_elsewhere(thread: int) -> None:
+    """Refuse to wait for what was begun in another thread, or in the process that this one was forked from.
+
+    :param thread: the :func:`thread_id` where it was begun
+    """
+    here = thread_id()
+    if here != thread:
+        raise ForkedError() if (here ^ thread) >> PROCESS_BIT else WrongHubError()
 
 
 def park(future: Any, hub: Any) -> None:

@@ -13,6 +13,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.list cimport PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport ceil, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -123,6 +124,7 @@ cdef uint32_t crc32_of(const uint8_t* p, Py_ssize_t n) except? 0:
     return crc32(PyMemoryView_FromMemory(<char*> p, n, 0x100), CRC32_START)
 
 
+include "wire_process.pxi"
 include "wire_inflight.pxi"
 include "wire_timing.pxi"
 include "wire_requests.pxi"

@@ -221,9 +221,6 @@ cpdef int64_t load_of(list connections) except -1:
     return least
 
 
-cdef uint64_t drawn = <uint64_t> time_ns()
-
-
 cdef inline Py_ssize_t draw(Py_ssize_t n) noexcept:
     """A number below ``n``, any as often as another (Knuth's MMIX generator)."""
     global drawn
@@ -405,6 +402,7 @@ cdef class Request:
     cdef readonly int stream
     cdef public int attempts
     cdef public int retries
+    cdef uint64_t process
 
     def __init__(self, session, Recipe resolved not None, bytes values not None, int64_t timestamp, timeout, host=None):
         self.session = session
@@ -416,6 +414,12 @@ cdef class Request:
         self.started = monotonic()
         self.deadline = NEVER if timeout is None else self.started + <double> timeout
         self.stream = -1
+        self.process = generation
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether it was made in the process that this one was forked from, which gets the answer."""
+        return self.process != generation
 
     cpdef start(self, sink):
         """Send the first attempt, or queue up for one.
@@ -532,8 +536,11 @@ cdef class WakeQueue:
     cdef object ended
     cdef bint scheduled
     cdef int most
+    cdef readonly uint64_t process
+    """That it was made in: in a fork's child nobody of the parent's is woken."""
 
     def __init__(self, schedule, handle_error, int most):
+        self.process = generation
         self.schedule = schedule
         self.handle_error = handle_error
         self.most = most
@@ -549,6 +556,8 @@ cdef class WakeQueue:
     def _run(self) -> None:
         cdef object ended = self.ended
         cdef int n
+        if self.process != generation:
+            return
         for n in range(min(len(ended), self.most)):
             waiter = ended.popleft()._waiter
             if waiter is not None:

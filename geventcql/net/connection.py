@@ -11,7 +11,6 @@ in the hub and must neither block nor switch nor run user code.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -20,15 +19,17 @@ from typing import Any, Protocol
 import gevent
 from gevent.event import AsyncResult
 
-from geventcql.cython.wire import Frame, FrameSplitter, InFlight, Page, RequestTemplate, Sender, pack_segments
+from geventcql.cython.wire import Frame, FrameSplitter, InFlight, Page, RequestTemplate, Sender, pack_segments, process_number
 from geventcql.errors import (
     ConnectionException,
     ConnectionShutdown,
     DriverException,
     ErrorMessage,
+    ForkedError,
     FrameError,
     OperationTimedOut,
 )
+from geventcql.net.forking import inherit, notice, spawn
 from geventcql.net.interrupts import is_interrupt, report
 from geventcql.net.scheduler import A_TURN, MAX_TURN_ENDED, Scheduler, Timer
 from geventcql.net.transport import Traffic, Transport
@@ -125,7 +126,7 @@ class Connection(Sender):
         has taken data. Must not switch."""
         self.on_event: Callable[[Connection, Frame], object] | None = None
         """Called with each EVENT frame; must not switch."""
-        self._pid = os.getpid()
+        self._process = process_number()
         self._traffic = traffic
         self._transport = transport
         transport.on_output = self.flush_soon
@@ -138,7 +139,8 @@ class Connection(Sender):
         self._deadline_timer: Timer | None = None
         self._postponed = 0
         self._write_watcher: Any = None
-        self._reader = gevent.spawn(self._read)
+        self._reader = spawn(self._read)
+        inherit(self)
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -224,12 +226,10 @@ class Connection(Sender):
 
     def _flush(self) -> None:
         """Send all that is pending; in the hub, never blocks."""
-        if self.closed:
+        if self.closed or self._is_of_parent():
             return
         if self._unsent is not None:
             return  # the write watcher goes on with what is there, in order
-        if self._pid != os.getpid():
-            return  # the child of a fork must not write into its parent's stream
         frames, self.pending = self.pending, []
         try:
             data = frames[0] if len(frames) == 1 else b"".join(frames)
@@ -259,7 +259,7 @@ class Connection(Sender):
         self._stop_write_watcher()
 
     def _on_writable(self) -> None:
-        if self._unsent is None:
+        if self._unsent is None or self._is_of_parent():
             return
         try:
             self._send_now(self._unsent)
@@ -317,8 +317,6 @@ class Connection(Sender):
         started = 0.0
         while True:
             n = recv_into(splitter)
-            if self._pid != os.getpid():
-                return  # a fork's child got here: these are the parent's bytes and sockets
             if not n:
                 raise ConnectionShutdown(f"{self.endpoint} closed the connection", self.endpoint)
             if traffic is not None:
@@ -446,6 +444,20 @@ class Connection(Sender):
     def close(self) -> None:
         """Close it; requests in flight end with :class:`~geventcql.errors.ConnectionShutdown`. Twice is harmless."""
         self._end(None)
+
+    def _is_of_parent(self) -> bool:
+        """Whether this is the child of a fork, which must not write into its parent's stream."""
+        if self._process == process_number():
+            return False
+        notice()
+        return True
+
+    def _forget(self) -> object:
+        """In the child of a fork it is closed, and who waits for replies, in the parent, is told nothing."""
+        self.closed = True
+        self.cause = ForkedError("it belongs to the process that this one was forked from")
+        self._stop_write_watcher()
+        return self
 
     def _end(self, cause: BaseException | None) -> None:
         if self.closed:

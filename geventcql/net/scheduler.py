@@ -16,7 +16,8 @@ from typing import Any
 
 import gevent
 
-from geventcql.cython.wire import Histogram
+from geventcql.cython.wire import Histogram, process_number
+from geventcql.net.forking import inherit, notice
 from geventcql.net.interrupts import is_interrupt
 
 __all__ = ["A_TURN", "MAX_TURN_ENDED", "Scheduler", "Timer", "Turn"]
@@ -94,8 +95,10 @@ class Scheduler:
         self._watcher: Any = None
         self._armed = float("inf")
         self._due = 0.0
+        self._process = process_number()
         self.lag = Histogram()
         """How late the loop's timer came, seconds: how long the hub was busy with something else."""
+        inherit(self)
 
     @classmethod
     def for_hub(cls, hub: Any = None) -> Scheduler:
@@ -103,7 +106,7 @@ class Scheduler:
         hub = hub or gevent.get_hub()
         # An attribute of the hub, so that the two go together when the hub's thread ends.
         scheduler: Scheduler | None = getattr(hub, "_geventcql_scheduler", None)
-        if scheduler is None or scheduler._loop is not hub.loop:
+        if scheduler is None or scheduler._loop is not hub.loop or scheduler._process != process_number():
             scheduler = hub._geventcql_scheduler = cls(hub)
         return scheduler
 
@@ -136,6 +139,11 @@ class Scheduler:
             if not self._heap:
                 self._disarm()
 
+    def _forget(self) -> object:
+        """In the child of a fork none of the parent's timers runs."""
+        self._disarm()
+        return self
+
     def _arm(self, when: float) -> None:
         self._disarm()
         now = monotonic()
@@ -153,6 +161,9 @@ class Scheduler:
         self._armed = float("inf")
 
     def _fire(self) -> None:
+        if self._process != process_number():
+            notice()
+            return
         self._disarm()
         try:
             self._run_due(monotonic())

@@ -7,6 +7,7 @@ its sender never blocks: :meth:`Transport.send` runs in the hub. TLS is in :mod:
 from __future__ import annotations
 
 import errno
+import os
 import socket as std_socket
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
@@ -16,6 +17,7 @@ import gevent
 from gevent import socket
 
 from geventcql.errors import ConnectionException
+from geventcql.net.forking import inherit
 
 if TYPE_CHECKING:
     import ssl
@@ -83,6 +85,27 @@ class Traffic:
     def __init__(self) -> None:
         self.received = 0
         self.sent = 0
+
+
+class _Socket(socket.socket):  # type: ignore[misc]
+    """A socket that the child of a fork gets, and closes."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family, std_socket.SOCK_STREAM)
+        inherit(self)
+
+    def _forget(self) -> object:
+        """Close it for this process alone: without ``shutdown``, and without waking who waits for it, as gevent's does."""
+        for name in ("_read_event", "_write_event"):
+            watcher = getattr(self, name)
+            setattr(self, name, None)
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        descriptor = self._sock.detach()
+        if descriptor >= 0:
+            os.close(descriptor)
+        return self
 
 
 class Transport:
@@ -170,7 +193,7 @@ def open_transport(
 def _open(
     family: int, address: Address, context: ssl.SSLContext | None, hostname: str | None, sockopts: Iterable[tuple[Any, ...]]
 ) -> Transport:
-    sock = socket.socket(family, std_socket.SOCK_STREAM)
+    sock = _Socket(family)
     try:
         sock.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
         sock.setsockopt(std_socket.SOL_SOCKET, std_socket.SO_KEEPALIVE, 1)

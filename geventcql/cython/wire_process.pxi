@@ -1,0 +1,40 @@
+# Which process and which thread runs: a fork's child has its parent's objects, and must know them from its own.
+
+cdef extern from "pthread.h" nogil:
+    int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
+
+cdef extern from "unistd.h" nogil:
+    long getpid()
+
+cdef uint64_t drawn = <uint64_t> time_ns()  # see draw()
+cdef uint64_t generation = 0
+cdef long known_pid = getpid()
+
+
+cdef void count_fork() noexcept nogil:
+    """In the child of a fork, in C: whoever forked, and before anything of Python's runs."""
+    global generation, known_pid, drawn
+    generation += 1
+    known_pid = getpid()
+    drawn ^= <uint64_t> known_pid << 33  # siblings are not all to choose alike
+
+
+pthread_atfork(NULL, NULL, count_fork)
+
+
+cpdef uint64_t process_number() noexcept:
+    """How many forks lie between the process that imported this and the one that runs; that of a system call past libc's
+    ``fork`` is noticed here.
+    """
+    if getpid() != known_pid:
+        count_fork()
+    return generation
+
+
+def thread_id() -> int:
+    """The calling thread's number; another one in each process, so that what belongs to a fork's parent belongs to no thread of
+    its child. The real thread, also where gevent has patched ``get_ident`` to tell greenlets apart.
+    """
+    return <uint64_t> PyThread_get_thread_ident() ^ (generation << 48)
+
+
