@@ -51,7 +51,10 @@ class _Failed:
         gevent.sleep(A_TURN)
 
     def result(self) -> Any:
-        raise self.exception
+        try:
+            raise self.exception
+        finally:
+            del self  # the error leads here, and is not to lead back to its future
 
 
 def _check(session: Session, concurrency: int) -> None:
@@ -167,7 +170,10 @@ class _Outcomes:
 
 
 def _result(future: ResponseFuture | _Failed) -> Any:
-    return future.result()
+    try:
+        return future.result()
+    finally:
+        del future  # as in _Failed
 
 
 def _outcome(future: Any, raise_errors: bool) -> ExecutionResult:

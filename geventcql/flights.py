@@ -79,10 +79,16 @@ def landed(flight: AsyncResult) -> Any:
     error = flight.exception
     if error is None:
         return flight.value
-    if not isinstance(error, Exception):  # a gevent.Timeout of an application's
-        raise error
     try:
-        own = copy(error)
+        raise _own(error) from error
+    finally:
+        del error, flight  # the error leads here, and is not to lead back to itself
+
+
+def _own(error: BaseException) -> BaseException:
+    if not isinstance(error, Exception):  # a gevent.Timeout of an application's
+        return error
+    try:
+        return copy(error)
     except Exception:  # an application's, which is not made of its arguments
-        raise error from None
-    raise own from error
+        return error

@@ -302,11 +302,14 @@ class HostRegistry:
         self.changed()
 
     def check_invariants(self) -> None:
-        """Assert that every host is connected or about to be (for tests); at any switch point."""
+        """Assert that every host, and the control connection, is connected or about to be (for tests); at any switch point."""
         if not self._started or self._cluster.is_shutdown:
             return
         hosts = self._cluster.metadata.all_hosts()
         assert set(self._supervisors) == set(hosts), f"hosts {hosts} have supervisors {self._supervisors}"
         for supervisor in self._supervisors.values():
             supervisor.check_invariants()
+        control = self._cluster._control
+        if control._reconciler is not None:
+            control._reconciler.check_invariants(None if control.connection is not None else control._backoff.due)
 

@@ -40,6 +40,8 @@ class Reconciler:
         self._has_ended = has_ended
         self.ended = Event()
         """Set when nobody looks after it any more, nor will."""
+        self._waits_until: float | None = 0.0
+        """When it looks again unless it is woken, monotonic seconds; None: not before; 0: it is about to."""
         self._begin(0)
 
     @property
@@ -68,7 +70,7 @@ class Reconciler:
             try:
                 due = self._reconcile()
                 if not self._has_ended():
-                    self._wake.wait(None if due is None else max(0.0, due - monotonic()))
+                    self._wait(due)
             except (Exception, gevent.Timeout, gevent.GreenletExit) as error:
                 if self._has_ended():
                     return
@@ -76,3 +78,20 @@ class Reconciler:
                 if isinstance(error, gevent.GreenletExit):
                     return  # whoever killed it may wait for its end
                 gevent.sleep(reconnecting.PAUSE)
+
+    def _wait(self, due: float | None) -> None:
+        self._waits_until = due
+        try:
+            self._wake.wait(None if due is None else max(0.0, due - monotonic()))
+        finally:
+            self._waits_until = 0.0
+
+    def check_invariants(self, due: float | None) -> None:
+        """Assert that it is alive, and looks again when something is due (for tests); at any switch point.
+
+        :param due: when there is something to do, monotonic seconds; None: nothing
+        """
+        assert self.is_alive, f"who looks after {self._what} has died"
+        if due is not None and not self._wake.is_set():
+            until = self._waits_until
+            assert until is not None and until <= due, f"{self._what}: something is due at {due}, looked at not before {until}"

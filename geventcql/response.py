@@ -19,6 +19,7 @@ from geventcql.cython.wire import Page
 from geventcql.errors import ForkedError, QueryExhausted
 from geventcql.net.forking import spawn
 from geventcql.net.interrupts import report
+from geventcql.net.outcomes import outcome
 from geventcql.protocol.constants import ConsistencyLevel
 from geventcql.resultset import ResultSet, decoded
 from geventcql.waiting import park, thread_id
@@ -45,6 +46,8 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     _callbacks: list[_Callback] | None = None
     _runner: Any = None
     """The greenlet that calls them, if any are due."""
+    _failed = False
+    """Whether ``exception`` is to be raised: by us, since gevent's frames, which the error leads to, would lead back to it."""
 
     @classmethod
     def of(cls, execution: Execution) -> ResponseFuture:
@@ -71,6 +74,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     def fail(self, error: BaseException) -> None:
         """The request has failed."""
+        self._failed = True
         self.set_exception(error)
         if self._waiter is not None:
             self.session._waker.wake(self)
@@ -87,21 +91,33 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         :raises gevent.Timeout: ``timeout`` passed
         :raises DriverException: the request failed; the class says how
         """
-        if not self.ready():
-            session = self._execution.session
-            self._check_wait()
-            if timeout is not None or self._waiter is not None:
-                return self.get(True, timeout)
-            park(self, session._hub)
-        return ResultSet(self, AsyncResult.get(self))
+        try:
+            if not self.ready():
+                session = self._execution.session
+                self._check_wait()
+                if timeout is not None or self._waiter is not None:
+                    return self.get(True, timeout)
+                park(self, session._hub)
+            if self._failed:
+                raise self.exception.with_traceback(None)  # which each raising would lengthen
+            return ResultSet(self, AsyncResult.get(self))
+        except BaseException:
+            del self  # the error leads here, and is not to lead back to its future
+            raise
 
     def get(self, block: bool = True, timeout: float | None = None) -> ResultSet:
         """As AsyncResult.get: the rows, or the error raised."""
-        if block and not self.ready():
-            self._check_wait()
-            rows: ResultSet = AsyncResult.get(self, True, timeout)  # which in the end calls this method again
-            return rows
-        return ResultSet(self, AsyncResult.get(self, block, timeout))
+        try:
+            if self._failed:
+                raise self.exception.with_traceback(None)
+            if block and not self.ready():
+                self._check_wait()
+                rows: ResultSet = AsyncResult.get(self, True, timeout)  # which in the end calls this method again
+                return rows
+            return ResultSet(self, AsyncResult.get(self, block, timeout))
+        except BaseException:
+            del self  # as in result()
+            raise
 
     def wait(self, timeout: float | None = None) -> ResultSet | None:
         """As AsyncResult.wait: the rows; None if the request failed, or ``timeout`` seconds passed."""
@@ -148,7 +164,11 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def page_of(self, fetched: AsyncResult) -> Page:
         """Wait for a page that :meth:`fetch_after` asked for."""
         self.session._check_wait()
-        page: Page = fetched.get()
+        try:
+            page: Page = outcome(fetched)
+        except BaseException:
+            del fetched  # as in result()
+            raise
         return page
 
     @property
@@ -176,6 +196,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     def _restart(self, paging_state: bytes) -> None:
         AsyncResult.__init__(self)
+        self._failed = False
         if self._callbacks is not None:
             for callback in self._callbacks:
                 callback.pending = True

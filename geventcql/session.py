@@ -29,6 +29,7 @@ from geventcql.errors import (
 )
 from geventcql.execution import Execution
 from geventcql.familiar import Submitted
+from geventcql.net.outcomes import outcome
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET
 from geventcql.protocol.constants import ProtocolVersion
@@ -118,6 +119,8 @@ class Session(SessionBelonging, SessionSettings):
                 park(future, self._hub)
             else:  # a listener or a policy gave it to another greenlet, which is parked on it already
                 future.wait()
+            if future._failed:
+                raise future.exception
             return ResultSet(future, get_outcome(future))
         except BaseException as error:
             if isinstance(error, (Busy, NoHostAvailable)) or (future is None and isinstance(error, Exception)):
@@ -125,6 +128,7 @@ class Session(SessionBelonging, SessionSettings):
                 gevent.sleep(A_TURN)
             elif future is not None:  # a kill or a Timeout: nobody will ask for this answer any more
                 future._execution.cancel()
+            future = None  # its error leads here, and is not to lead back to it
             raise
 
     def execute_async(
@@ -259,9 +263,10 @@ class Session(SessionBelonging, SessionSettings):
         fetch = Fetch()
         try:
             execution.start(fetch)
-            return fetch.get()
+            return outcome(fetch)
         except BaseException:
             execution.cancel()
+            del fetch  # as in execute()
             raise
 
     def execute_concurrent(

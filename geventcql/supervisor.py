@@ -489,12 +489,13 @@ class HostSupervisor:
 
     def check_invariants(self) -> None:
         """Assert that the host is connected, or about to be (for tests): at any switch point."""
-        assert self._ended or self._reconciler.is_alive, f"{self!r} has died"
+        if not self._ended:
+            self._reconciler.check_invariants(self.due())
         for pool in self.pools:
             for connection in pool.connections:
                 assert not connection.closed, f"{pool!r} holds {connection!r}"
-        if not self._ended and not self._wake.is_set() and any(pool.missing for pool in self.pools):
-            assert self._attempt is not None or self.due() is not None, f"{self!r} is not connected, and waits for nothing"
+        if not self._ended and not self._wake.is_set() and self._attempt is None and any(p.missing for p in self.pools):
+            assert self.due() is not None, f"{self!r} is not connected, and waits for nothing"
 
     def __repr__(self) -> str:
         return f"<HostSupervisor {self.host} {self.pools}>"

@@ -66,6 +66,7 @@ def warnings_of(generator: MonotonicTimestampGenerator, clock: Clock, caplog: py
     return moments
 
 
+@pytest.mark.logs("WARNING The clock is")
 def test_warns_at_intervals_while_far_ahead(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock(monkeypatch, 10**10)
     assert warnings_of(MonotonicTimestampGenerator(), clock, caplog) == [0, 2, 4, 6]

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
+from traceback import clear_frames
 from typing import Any, Protocol
 
 import gevent
@@ -31,6 +32,7 @@ from geventcql.errors import (
 )
 from geventcql.net.forking import inherit, notice, spawn
 from geventcql.net.interrupts import is_interrupt, report
+from geventcql.net.outcomes import outcome
 from geventcql.net.scheduler import A_TURN, MAX_TURN_ENDED, Scheduler, Timer
 from geventcql.net.transport import Traffic, Transport
 from geventcql.protocol import compression, responses
@@ -185,9 +187,10 @@ class Connection(Sender):
         call = Call()
         stream = self.start_call(call, opcode, body, timeout)
         try:
-            reply = call.get()
+            reply = outcome(call)
         finally:  # whoever is killed here waits no longer; after a reply this does nothing
             self.orphan(stream, call)
+            del call  # its error leads here, and is not to lead back to it
         if type(reply) is Page:
             return reply
         message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version, user_types)
@@ -305,6 +308,8 @@ class Connection(Sender):
             self._read_loop()
         except BaseException as error:  # a kill from outside too: without its reader a connection would look open and be mute
             self._broken_by(error)
+            clear_frames(error.__traceback__)  # the cause leads there, and is not to lead back to what it is the cause of
+            del self
 
     def _read_loop(self) -> None:
         splitter = self._splitter
@@ -472,6 +477,7 @@ class Connection(Sender):
         self._unsent = None
         self.unsent_bytes = 0
         self._transport.close()
+        self._transport.on_output = lambda: None  # it led back here
         if self._reader is not gevent.getcurrent():
             self._reader.kill(block=False)
         told = cause or ConnectionShutdown(f"connection to {self.endpoint} was closed", self.endpoint)

@@ -25,7 +25,10 @@ from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Request, Rows
+from tests.support.logs import UNREACHABLE
 from tests.support.native import block
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 
 @pytest.fixture

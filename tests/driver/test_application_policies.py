@@ -20,6 +20,9 @@ from tests.policies.test_load_balancing import make_cluster, make_host
 from tests.support import applicationpolicies as theirs
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, Error, ErrorCode, Rows
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TEXT = "SELECT v FROM t"
 WRITE = "INSERT INTO t (k, v) VALUES (1, 1)"

@@ -13,6 +13,9 @@ from geventcql.cluster import Cluster
 from geventcql.errors import NoHostAvailable
 from tests.support.driverprocess import Child
 from tests.support.fakenode import Error, ErrorCode, FakeNode
+from tests.support.logs import REFUSED, UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 # Of the errors' keys, the values where there are some: for a keyspace that is missing cassandra-driver lists addresses.
 CONNECT = """
@@ -46,6 +49,7 @@ def test_nobody_listens(child: Child) -> None:
     assert ours[0] == theirs[0] and list(ours[1]) == list(theirs[1])
 
 
+@pytest.mark.logs(REFUSED)
 def test_wrong_credentials(child: Child) -> None:
     with FakeNode(auth={"ada": "secret"}) as node:
         theirs = child.run(node.port, CONNECT.format(keyspace=None), 4, connect=False, user=("ada", "wrong"))

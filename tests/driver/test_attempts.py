@@ -457,6 +457,7 @@ def test_an_applications_policy(nodes: FakeCluster) -> None:
         assert [what for what, *_ in told].count("plan") == 1
 
 
+@pytest.mark.logs(r"ZeroDivisionError no host could be asked beside")
 def test_a_policy_that_raises(nodes: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(SpeculativeExecutionPolicy):
         at_once = True

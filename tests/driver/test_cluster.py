@@ -32,7 +32,10 @@ from tests.driver.support import BY_KEY, INSERT, cluster_of, collected, eventual
 from tests.support.badserver import BadServer
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Raw, Ready, Rows
+from tests.support.logs import UNREACHABLE
 from tests.support.native import Thread, block
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TEXT = "SELECT v FROM t"
 GOOD = Rows([("v", "int")], [(1,)])
@@ -249,7 +252,6 @@ def test_killed_while_connecting(node: FakeNode, how: str) -> None:
         assert cluster.connect().execute(TEXT).one().v == 1
 
 
-@pytest.mark.usefixtures("no_log")
 def test_a_failed_connect_leaves_nothing_and_may_be_tried_again(node: FakeNode) -> None:
     node.on(TEXT, GOOD)
     rule = node.on(lambda r: r.opcode == Opcode.STARTUP, Error(ErrorCode.IS_BOOTSTRAPPING))
@@ -268,7 +270,6 @@ def test_a_failed_connect_leaves_nothing_and_may_be_tried_again(node: FakeNode) 
     eventually(collected(gone))
 
 
-@pytest.mark.usefixtures("no_log")
 def test_a_cluster_whose_connect_failed_is_collected(node: FakeNode) -> None:
     node.on(lambda r: r.opcode == Opcode.STARTUP, Close())
 
@@ -432,7 +433,6 @@ def test_shutdown_within_a_listener(node: FakeNode) -> None:
         session.execute(TEXT)
 
 
-@pytest.mark.usefixtures("no_log")
 def test_a_cluster_is_collected_after_shutdown(node: FakeNode) -> None:
     """Also when prepared statements, futures and results of it live on."""
     serve_keys(node)
@@ -511,6 +511,7 @@ def test_a_lost_connection_that_can_be_opened_again_costs_no_request(
         assert session.hosts[0].is_up
 
 
+@pytest.mark.logs(r"ZeroDivisionError .*GivesUp .* failed$")
 @pytest.mark.parametrize("schedule", ["empty", "short", "raises"])
 def test_a_reconnection_policy_that_gives_up_does_not_lose_the_host(
     node: FakeNode, schedule: str, monkeypatch: pytest.MonkeyPatch
@@ -533,6 +534,7 @@ def test_a_reconnection_policy_that_gives_up_does_not_lose_the_host(
         assert session.execute(TEXT).one().v == 1
 
 
+@pytest.mark.logs(r"ZeroDivisionError .*Listener .* failed in on_(up|down)")
 def test_a_listener_that_raises(node: FakeNode) -> None:
     class Listener:
         def on_down(self, host: Any) -> None:

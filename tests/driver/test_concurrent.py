@@ -17,6 +17,9 @@ from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, outcome, own_key, serve_keys, settled
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Request
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 
 def sometimes_wrong(request: Request, connection: Any) -> Any:

@@ -22,6 +22,9 @@ from geventcql.policies import ConstantReconnectionPolicy
 from tests.driver.support import cluster_of, eventually, have_keyspaces, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Rows
+from tests.support.logs import REFUSED, UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 SOON = ConstantReconnectionPolicy(0.02)
 ADA = PlainTextAuthProvider("ada", "secret")
@@ -35,6 +38,7 @@ def test_a_contact_point_that_does_not_speak_the_version() -> None:
             assert cluster.get_control_connection_host().address == nodes[1].host
 
 
+@pytest.mark.logs(REFUSED)
 def test_a_contact_point_that_refuses_the_credentials() -> None:
     with FakeCluster(2, auth={"ada": "secret"}) as nodes:
         nodes[0].auth = {"ada": "changed"}
@@ -43,6 +47,7 @@ def test_a_contact_point_that_refuses_the_credentials() -> None:
             assert cluster.get_control_connection_host().address == nodes[1].host
 
 
+@pytest.mark.logs(REFUSED)
 @pytest.mark.parametrize("how", ["version", "credentials"])
 def test_the_control_connection_is_opened_anew_past_a_node_that_will_not_have_us(how: str) -> None:
     with FakeCluster(3, auth={"ada": "secret"}) as nodes:
@@ -71,6 +76,7 @@ def refused(connect: Callable[[], object]) -> NoHostAvailable:
     return raised.value
 
 
+@pytest.mark.logs(REFUSED)
 def test_every_reason_is_told() -> None:
     with FakeCluster(3, auth={"ada": "secret"}) as nodes:
         nodes[0].versions = (3, 4)
@@ -84,6 +90,7 @@ def test_every_reason_is_told() -> None:
         }
 
 
+@pytest.mark.logs(REFUSED)
 @pytest.mark.parametrize("provider", [None, PlainTextAuthProvider("ada", "wrong")])
 def test_wrong_credentials(provider: PlainTextAuthProvider | None, caplog: pytest.LogCaptureFixture) -> None:
     with FakeNode(auth={"ada": "secret"}) as node:
@@ -121,6 +128,7 @@ def test_names_that_nobody_knows() -> None:
     gevent.get_hub().threadpool.kill()
 
 
+@pytest.mark.logs(REFUSED)
 def test_a_pool_whose_credentials_are_refused_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     with FakeNode(auth={"ada": "secret"}) as node:
         node.on("SELECT v FROM t", Rows([("v", "int")], [(1,)]))

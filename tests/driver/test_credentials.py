@@ -19,6 +19,9 @@ from geventcql.policies import ConstantReconnectionPolicy, HostStateListener
 from tests.driver.support import cluster_of, eventually, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import AuthChallenge, AuthSuccess, Error, ErrorCode, FakeNode, Opcode, Request
+from tests.support.logs import REFUSED, UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE, REFUSED)
 
 PAUSE = 0.1
 SCHEDULE = ConstantReconnectionPolicy(PAUSE)

@@ -30,6 +30,9 @@ from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Message, Opcode, Request, Rows, Void
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TEXT = "SELECT v FROM t"
 GOOD = Rows([("v", "int")], [(1,)])
@@ -574,6 +577,7 @@ def test_a_listener_that_takes_too_long(session: Session, node: FakeNode, ends: 
     assert node.count(TEXT) == 0
 
 
+@pytest.mark.logs("WARNING Server warning: too many tombstones")
 def test_warnings_of_the_server_are_logged(session: Session, node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
     node.on(TEXT, GOOD.with_warnings("too many tombstones"))
     session.execute(TEXT)

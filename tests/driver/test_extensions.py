@@ -21,6 +21,9 @@ from geventcql.errors import NoHostAvailable
 from tests.driver.support import eventually
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import AuthChallenge, AuthSuccess, FakeNode
+from tests.support.logs import REFUSED, UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 SOURCE = Path(__file__).parents[1] / "applications" / "extensions.py"
 COLUMNS = [("k", "int"), ("v", "text")]
@@ -58,6 +61,7 @@ def test_an_auth_provider(theirs: ModuleType) -> None:
         assert "Authenticator" in dict(provider.log)["class"]
 
 
+@pytest.mark.logs(REFUSED)
 def test_credentials_that_change(theirs: ModuleType) -> None:
     with FakeNode(auth={"me": "new"}) as node:
         provider = theirs.RotatingAuthProvider("me", iter(["old"] + ["new"] * 10))

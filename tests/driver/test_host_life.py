@@ -31,7 +31,10 @@ from tests.driver.hostlife import AT_ONCE, Told, connected, control_node, other_
 from tests.driver.support import BY_KEY, cluster_of, eventually, have_keyspaces, outcome, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Ready, Rows
+from tests.support.logs import UNREACHABLE
 from tests.support.replies import schema_event, topology_change
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 CUT = OSError("made up")
 
@@ -81,6 +84,7 @@ def test_whoever_asks_while_a_lost_connection_is_being_replaced_is_answered() ->
         gevent.spawn(cluster.refresh_nodes).get(timeout=5)
 
 
+@pytest.mark.logs("WARNING the keyspaces could not be read")
 def test_the_control_greenlet_does_not_wait_for_itself() -> None:
     class Hooked(logging.Handler):
         """A log call that switches, while which the connection is lost."""
@@ -299,6 +303,7 @@ def test_what_brings_the_control_connection_back_brings_the_pools_back_and_the_o
 # -- application code that raises or switches --------------------------------------------------------------------------
 
 
+@pytest.mark.logs(r"KeyError .* failed to say how near")
 def test_a_policy_that_raises_for_one_host_is_a_policy_that_does_not_use_it(caplog: pytest.LogCaptureFixture) -> None:
     class Puzzled(RoundRobinPolicy):
         at: str | None = None
@@ -337,6 +342,7 @@ def test_a_policy_that_switches_when_it_is_asked(version: int) -> None:
             eventually(lambda: len(nodes[0].connections) == len(pooled(sessions[0])) + 1)
 
 
+@pytest.mark.logs(r"ValueError .*Odd .* failed$")
 def test_a_conviction_policy_that_raises(node: FakeNode) -> None:
     class Odd(SimpleConvictionPolicy):
         def reset(self) -> None:
@@ -461,6 +467,7 @@ def leave_once() -> Callable[[], Any]:
     return leave
 
 
+@pytest.mark.logs(r"GreenletExit .* (could not be looked after|failed in on_(up|down|add|remove))")
 def test_policies_translators_and_listeners_that_end_the_greenlet_that_asks_them(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -496,6 +503,7 @@ def test_policies_translators_and_listeners_that_end_the_greenlet_that_asks_them
     assert caplog.text.count("failed in on_down") == 2
 
 
+@pytest.mark.logs("WARNING the topology could not be read")
 def test_a_policy_that_shuts_the_cluster_down() -> None:
     class Ends(RoundRobinPolicy):
         def on_add(self, host: Any) -> None:
@@ -509,6 +517,7 @@ def test_a_policy_that_shuts_the_cluster_down() -> None:
         assert node.accepted == 0
 
 
+@pytest.mark.logs("WARNING the topology could not be read")
 def test_a_host_that_leaves_while_a_policy_is_asked_how_near_it_is() -> None:
     class Slow(RoundRobinPolicy):
         gate = gevent.event.Event()
@@ -590,6 +599,7 @@ def test_agreement_is_looked_at_again_when_a_look_takes_too_long() -> None:
         assert future.is_schema_agreed and not slow
 
 
+@pytest.mark.logs(r"GreenletExit the control connection could not be looked after")
 @pytest.mark.parametrize("what", ["topology", "keyspaces"])
 def test_what_the_control_greenlet_was_reading_when_it_was_killed_is_read_again(
     what: str, monkeypatch: pytest.MonkeyPatch
@@ -617,6 +627,7 @@ def test_what_the_control_greenlet_was_reading_when_it_was_killed_is_read_again(
         assert len(cluster.metadata.all_hosts()) == len(nodes)
 
 
+@pytest.mark.logs(r"GreenletExit .* could not be looked after")
 def test_the_killed_greenlets_of_a_cluster_are_followed_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever ends all greenlets that there are does not wait for ever, and what lives on is looked after."""
     monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.02)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any
 
 import gevent
@@ -18,7 +19,10 @@ from geventcql.policies import ConstantReconnectionPolicy, HostStateListener, Re
 from tests.driver.hostlife import Told
 from tests.driver.support import BY_KEY, cluster_of, eventually, have_keyspaces, pooled, serve_keys
 from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Ready, ServerConnection
+from tests.support.logs import UNREACHABLE
 from tests.support.tls import Tls
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 SOON = ConstantReconnectionPolicy(0.02)
 LATE = ConstantReconnectionPolicy(30)
@@ -131,12 +135,13 @@ class Schedules(ReconnectionPolicy):
         return schedule
 
 
+@pytest.mark.logs(r"(\w+Error|Timeout) .*Schedules .* failed$")
 @pytest.mark.parametrize("schedule", [["soon"], [None], None, ValueError("no schedule"), gevent.Timeout()])
 def test_schedules_that_make_no_sense(
     node: FakeNode, schedule: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("geventcql.reconnecting.PAUSE", 0.05)
-    with cluster_of(node, reconnection_policy=Schedules(schedule)) as cluster:
+    with cluster_of(node, reconnection_policy=Schedules(copy(schedule))) as cluster:  # the parameter outlives the test
         session = cluster.connect()
         node.stop()
         eventually(lambda: not next(iter(session.hosts)).is_up)
@@ -195,6 +200,7 @@ class Slow(HostStateListener):
     on_down = on_up
 
 
+@pytest.mark.logs(r"Timeout .*Slow .* failed in on_(up|down)")
 def test_a_listener_that_runs_out_of_time(node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
     with cluster_of(node, reconnection_policy=SOON) as cluster:
         session = cluster.connect()

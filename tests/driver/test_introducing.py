@@ -19,7 +19,10 @@ from tests.driver.hostlife import connected, other_node, reachable, settle
 from tests.driver.support import cluster_of, eventually, in_hub, outcome, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Rows
+from tests.support.logs import UNREACHABLE
 from tests.support.replies import topology_change
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TEXT = "SELECT v FROM t"
 ANSWER = Rows([("v", "int")], [(1,)])

@@ -16,7 +16,10 @@ from geventcql.query import BatchStatement, SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import cluster_of, eventually, pooled, settled
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Request, Rows, SetKeyspace
+from tests.support.logs import UNREACHABLE
 from tests.support.replies import statement_id
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 WHERE = "SELECT name FROM here"
 NAMES = ("alpha", "beta", "Quoted")
@@ -325,6 +328,7 @@ def test_a_keyspace_that_somebody_else_has_dropped(node: FakeNode) -> None:
         assert session.keyspace == "alpha"
 
 
+@pytest.mark.logs("WARNING the schema could not be looked at after")
 def test_ddl_succeeds_though_the_keyspaces_cannot_be_read_again(node: FakeNode) -> None:
     with cluster_of(node, control_connection_timeout=0.05) as cluster:
         session = cluster.connect()

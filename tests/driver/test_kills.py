@@ -18,7 +18,10 @@ from tests.driver.hostlife import AT_ONCE, connected, control_node, other_node, 
 from tests.driver.support import cluster_of, eventually, outcome, serve_keys
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
+from tests.support.logs import UNREACHABLE
 from tests.support.replies import topology_change
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,7 @@ def killed_while_it_makes_tokens(monkeypatch: pytest.MonkeyPatch, cluster: Clust
     return kill
 
 
+@pytest.mark.logs(r"GreenletExit .* could not be looked after")
 def test_while_a_host_is_found_in_another_rack(nodes: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(nodes) as (cluster, session, told):
         node = other_node(cluster, nodes)
@@ -72,6 +76,7 @@ def test_while_a_host_is_found_in_another_rack(nodes: FakeCluster, monkeypatch: 
         assert supervisor_of(cluster, node).host.rack == "r2" and told.news == []
 
 
+@pytest.mark.logs(r"GreenletExit .* could not be looked after")
 def test_while_a_host_is_found_elsewhere(nodes: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(nodes) as (cluster, session, told):
         node = other_node(cluster, nodes)
@@ -85,6 +90,7 @@ def test_while_a_host_is_found_elsewhere(nodes: FakeCluster, monkeypatch: pytest
         assert [news for news in told.news if news[0] in ("add", "remove")] == [("remove", was), ("add", now)]
 
 
+@pytest.mark.logs(r"GreenletExit .* (could not be looked after|failed in on_down)")
 def test_while_policies_are_told(nodes: FakeCluster) -> None:
     class Slow(RoundRobinPolicy):
         def on_down(self, host: Any) -> None:

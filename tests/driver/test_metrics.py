@@ -27,8 +27,11 @@ from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows
 from tests.support.handlers import paged
+from tests.support.logs import UNREACHABLE
 from tests.support.native import Thread
 from tests.support.tls import Tls
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TEXT = "SELECT v FROM t"
 ROWS = Rows([("v", "int")], [(1,)])

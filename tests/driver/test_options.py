@@ -23,7 +23,10 @@ from geventcql.timestamps import MonotonicTimestampGenerator
 from tests.driver.support import cluster_of, eventually, outcome, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Opcode, Rows
+from tests.support.logs import UNREACHABLE
 from tests.support.tls import Tls
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TEXT = "SELECT v FROM t"
 GOOD = Rows([("v", "int")], [(1,)])

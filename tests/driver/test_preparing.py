@@ -536,6 +536,7 @@ def test_an_answer_from_before_a_change_is_not_kept(session: Session, node: Fake
     assert not session.cluster._preparer.cache
 
 
+@pytest.mark.logs("WARNING more than 10 different statements have been prepared")
 def test_ever_new_texts_stay_bounded_and_are_warned_of_once(
     node: FakeNode, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -29,6 +29,8 @@ from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Ready
 from tests.support.replies import status_change, topology_change
 
+pytestmark = pytest.mark.logs("WARNING ", r"(ZeroDivisionError|GreenletExit) ")
+
 STEPS = 60
 FOLLOWS = {
     None: {"on_add"},

@@ -18,6 +18,9 @@ from tests.driver.hostlife import Told, answers, connected, settle
 from tests.driver.support import cluster_of, eventually, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 LONGEST = 0.2
 """The longest pause between attempts, seconds, while nodes restart again and again."""

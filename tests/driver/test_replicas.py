@@ -31,6 +31,9 @@ from tests.driver.support import BY_KEY, cluster_of, serve_keys
 from tests.driver.test_routing import KEYSPACES, TEXT
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, Rows, Void
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 CONDITIONAL = "INSERT INTO t (k) VALUES (?) IF NOT EXISTS"
 WAYS = pytest.mark.parametrize("prepared", [True, False], ids=["route", "plan"])

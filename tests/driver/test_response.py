@@ -538,6 +538,7 @@ def test_a_lost_connection_and_a_shutdown_in_one_turn(session: Session, node: Fa
     assert isinstance(future.exception, ConnectionShutdown)
 
 
+@pytest.mark.logs("WARNING Server warning: slow; old")
 def test_warnings_payload_and_traces(session: Session, node: FakeNode) -> None:
     import uuid
 

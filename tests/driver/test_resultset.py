@@ -36,6 +36,9 @@ from geventcql.resultset import ResultSet
 from geventcql.session import Session
 from tests.driver.support import eventually, pooled, settled
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Request, Rows, paged
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 COLUMNS = [("k", "int"), ("v", "text")]
 DATA = [(i, f"v{i}") for i in range(10)]

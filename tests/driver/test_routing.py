@@ -24,6 +24,9 @@ from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, pooled, serve_keys
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Rows
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TEXT = "SELECT v FROM t"
 KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"

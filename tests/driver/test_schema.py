@@ -34,7 +34,10 @@ from tests.driver.support import cluster_of, eventually, in_hub, outcome
 from tests.metadata.schemaserver import SchemaServer
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Rows, schema_event
+from tests.support.logs import UNREACHABLE
 from tests.support.native import Thread
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TABLE_KINDS = ["columns", "indexes", "tables", "triggers"]
 ONE_TABLE = "SELECT * FROM system_schema.tables WHERE keyspace_name = 'ks' AND table_name = 'a'"
@@ -283,6 +286,7 @@ def test_where_nobody_can_wait(ks: KeyspaceMetadata) -> None:
     assert found == [ks.tables["a"]]
 
 
+@pytest.mark.logs(r"WARNING the row of .* (gives no end point|is not complete)")
 def test_a_translator_that_looks_while_the_control_connection_waits(schema: SchemaServer) -> None:
     """It would wait for a control connection that may be waiting for it."""
     found: list[Any] = []
@@ -393,6 +397,7 @@ def test_a_table_that_came_unheard_of(schema: SchemaServer, cluster: Cluster, ks
     assert list(cluster.metadata.keyspaces["new"].tables) == ["t"]
 
 
+@pytest.mark.logs("WARNING the nodes have not agreed on a schema")
 def test_refreshing_waits_for_the_nodes_to_agree(schema: SchemaServer) -> None:
     with FakeCluster(2) as nodes:
         serve_schema(nodes, schema)
@@ -491,6 +496,7 @@ def test_no_token_awareness_below_v4_without_the_whole_key(session: Session, sch
     assert session.prepare("INSERT INTO mv").routing_key_indexes == (0,)
 
 
+@pytest.mark.logs("WARNING the partition key of c could not be read")
 def test_a_statement_is_prepared_though_its_table_cannot_be_read(
     three: FakeCluster, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:

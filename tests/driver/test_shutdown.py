@@ -19,6 +19,9 @@ from geventcql.errors import ConnectionShutdown, DriverException, NoHostAvailabl
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, collected, eventually, have_keyspaces, in_hub, outcome, pooled
 from tests.support.fakenode import NEVER, FakeNode, Opcode, Ready, Rows, Void, paged
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 ENDS = (ConnectionShutdown, DriverException, NoHostAvailable)
 ONE = Rows([("v", "int")], [(1,)])

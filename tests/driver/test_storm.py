@@ -16,7 +16,10 @@ from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, pooled, serve_keys
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Ready, Reply, Request
+from tests.support.logs import UNREACHABLE
 from tests.support.memory import resident
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 CLUSTERS = 40
 RATE = 40.0

@@ -16,6 +16,9 @@ from geventcql.query import SimpleStatement
 from tests.driver.support import eventually, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Rows
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 QUERY = "SELECT v FROM t"
 
@@ -85,6 +88,7 @@ def test_a_silent_host_is_asked_when_there_is_no_other(nodes: FakeCluster, sessi
     assert [future.result().one().v for future in futures] == [1] * 4
 
 
+@pytest.mark.logs(r"WARNING the control connection to .* is silent, and there is no other")
 def test_a_request_stays_with_a_silent_host_when_no_other_is_well(nodes: FakeCluster, session: Session) -> None:
     nodes[1].stop()
     silence(session, nodes[0])

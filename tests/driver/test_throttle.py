@@ -20,7 +20,10 @@ from geventcql.throttle import ThrottledExecution
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, outcome, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, FakeNode, Opcode, Request, Rows, paged
+from tests.support.logs import UNREACHABLE
 from tests.support.native import block
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 ONE = Rows([("v", "int")], [(7,)])
 

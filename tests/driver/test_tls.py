@@ -17,7 +17,10 @@ from geventcql.policies import ConstantReconnectionPolicy
 from tests.driver.support import cluster_of, eventually, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
+from tests.support.logs import UNREACHABLE
 from tests.support.tls import Tls
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 PAUSE = 0.1
 SCHEDULE = ConstantReconnectionPolicy(PAUSE)

@@ -24,7 +24,10 @@ from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, serve_
 from tests.support import wire
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Message, Reply, Request
+from tests.support.logs import UNREACHABLE
 from tests.support.replies import Handler, Rows, status_change, topology_change
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 
 def test_the_hosts_that_are_found_are_told_as_added() -> None:
@@ -150,6 +153,8 @@ def of_peers(node: FakeNode, change: Callable[[int, bytes], Reply]) -> Handler:
 
 
 @pytest.mark.parametrize("fault", ["empty", "one is missing", *HALF_AN_ANSWER, *(f"no {what}" for what in PARTS_OF_PEERS)])
+@pytest.mark.logs(r"WARNING the row of .* (gives no end point|is not complete)")
+@pytest.mark.parametrize("fault", ["empty", "no tokens", "no address", "no host_id", "no data_center"])
 def test_peers_that_are_not_told_are_not_forgotten(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geventcql.control.CONFIRM_AFTER", 0.02)
     with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):

@@ -69,6 +69,7 @@ def test_public_addresses_become_private_ones(nodes: FakeCluster) -> None:
     assert set(amazon.asked) >= {str(node.system.local.rpc_address) for node in nodes.nodes[1:]}
 
 
+@pytest.mark.logs("WARNING The name of the node at")
 def test_an_address_whose_name_is_not_known_stays(nodes: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "geventcql.policies.translation"):
         assert connected(nodes, EC2MultiRegionTranslator(), Amazon()) == set(nodes.addresses)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.logs import REFUSED
+
 HERE = Path(__file__).parent
 
 
@@ -13,3 +15,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.logs("WARNING ", REFUSED))  # real nodes may be slow

@@ -213,6 +213,7 @@ def test_unknown_strategies() -> None:
     assert ReplicationStrategy.create(None, {}) is None
 
 
+@pytest.mark.logs("WARNING The replication options")
 @pytest.mark.parametrize("options", [{}, {"replication_factor": "many"}])
 def test_options_that_do_not_fit_are_logged(options: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "geventcql"):

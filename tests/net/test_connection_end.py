@@ -6,6 +6,7 @@ import gc
 import time
 import weakref
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import gevent
@@ -137,6 +138,7 @@ def passed_on(errors: list[HubError], error: BaseException) -> bool:
 @pytest.mark.parametrize("error", [Injected("x"), OSError(104, "reset"), AssertionError("y"), gevent.GreenletExit()])
 def test_anything_that_ends_the_reader(error: BaseException, hub_errors: list[HubError]) -> None:
     """The reader and the connection end together; otherwise it looks open and is mute (pitfall A3)."""
+    error = copy(error)  # the parameter outlives the test
     with FakeNode() as node:
         _silent(node)
         connection = connect(node)
@@ -158,6 +160,7 @@ def test_anything_that_ends_a_flush(
     error: BaseException, where: str, version: int, monkeypatch: pytest.MonkeyPatch, hub_errors: list[HubError]
 ) -> None:
     """A flush runs in the hub: nobody else would ever hear of its error."""
+    error = copy(error)  # the parameter outlives the test
     with FakeNode() as node:
         _silent(node)
         connection = connect(node, version)

@@ -1,8 +1,8 @@
 """Checks after every test that nothing is left behind: greenlets, descriptors, errors of the hub, the driver's state
-(stream ids, futures, hosts).
+(stream ids, futures, hosts), what has been shut down, and lines in the log that nobody expects.
 
 Test support, a pytest plugin; runs in the main greenlet. The driver is watched from within, once a test has imported it
-(nothing here imports it): connections when they end, before their books are closed, futures when they are told.
+(nothing here imports it): see :mod:`.driverstate`. Its log: see :mod:`.logs`.
 
 A test that must leave something says why: `@pytest.mark.allow_leaks("reason")`. A test that makes the hub report errors
 takes the fixture `hub_errors`, asserts on it and clears it.
@@ -10,10 +10,8 @@ takes the fixture `hub_errors`, asserts on it and clears it.
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
-import sys
 import time
 import traceback
 import weakref
@@ -26,7 +24,11 @@ import greenlet
 import pytest
 from gevent.hub import Hub
 
+from . import logs
+from .driverstate import DriverState
+
 SETTLE_SECONDS = 2.0
+FEWEST_LOOKS = 5
 _REFREEZE_OBJECTS = 50_000
 _IGNORED_DESCRIPTORS = ("anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:[signalfd]", "/dev/", "/proc/")
 
@@ -128,132 +130,7 @@ def _where(item: greenlet.greenlet) -> str:
     return f"{item!r}\n{stack}".rstrip()
 
 
-class _Driver:
-    """What the driver does, seen by the methods that its objects begin and end with."""
-
-    def __init__(self) -> None:
-        self.connections: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.clusters: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.pending: dict[int, weakref.ref[Any]] = {}
-        """The requests whose futures have not been told, by the id of the future, which they hold."""
-        self.wrong: list[str] = []
-        self._watched: set[type[Any]] = set()
-
-    def watch(self) -> None:
-        """Watch the classes that have been imported by now."""
-        for module, name, watch in (
-            ("geventcql.net.connection", "Connection", self._watch_connections),
-            ("geventcql.cluster", "Cluster", self._watch_clusters),
-            ("geventcql.execution", "Execution", self._watch_requests),
-            ("geventcql.response", "ResponseFuture", self._watch_futures),
-        ):
-            kind = getattr(sys.modules.get(module), name, None)
-            if kind is not None and kind not in self._watched:
-                self._watched.add(kind)
-                watch(kind)
-
-    def _watch_connections(self, kind: Any) -> None:
-        begin, end = kind.__init__, kind._end
-
-        @functools.wraps(begin)
-        def __init__(connection: Any, *args: Any, **kwargs: Any) -> None:
-            begin(connection, *args, **kwargs)
-            self.connections.add(connection)
-
-        def _end(connection: Any, cause: Any) -> None:
-            if not connection.closed:
-                self.wrong += self._books(connection)
-            end(connection, cause)
-
-        kind.__init__, kind._end = __init__, _end
-
-    def _watch_clusters(self, kind: Any) -> None:
-        begin = kind.__init__
-
-        @functools.wraps(begin)
-        def __init__(cluster: Any, *args: Any, **kwargs: Any) -> None:
-            begin(cluster, *args, **kwargs)
-            self.clusters.add(cluster)
-
-        kind.__init__ = __init__
-
-    def _watch_requests(self, kind: Any) -> None:
-        begin = kind.start
-
-        def start(request: Any, sink: Any) -> None:
-            key = id(sink)
-            self.pending[key] = weakref.ref(request, lambda ref: self._dropped(key, ref))
-            begin(request, sink)
-
-        kind.start = start
-        self._watch_futures(sys.modules[kind.__module__].Fetch)
-
-    def _watch_futures(self, kind: Any) -> None:
-        def told(tell: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-            def end(future: Any, outcome: Any) -> None:
-                if future.ready():
-                    self.wrong.append(f"a future was ended again, by {outcome!r}")
-                self.pending.pop(id(future), None)
-                tell(future, outcome)
-
-            return end
-
-        kind.finish, kind.fail = told(kind.finish), told(kind.fail)
-
-    def _dropped(self, key: int, ref: weakref.ref[Any]) -> None:
-        if self.pending.get(key) is ref:
-            del self.pending[key]
-            self.wrong.append("a request was dropped before its future was told")
-
-    @staticmethod
-    def _books(connection: Any) -> list[str]:
-        """What is wrong with an open connection's stream ids and with what waits on them."""
-        problems = []
-        try:
-            connection.check_invariants()
-        except AssertionError as e:
-            problems.append(f"connection state: {connection!r}: {e}")
-        for target in connection.table.waiting():
-            if getattr(target, "done", False) is True or getattr(target, "ready", bool)():
-                problems.append(f"in flight though it has ended: {target!r} on {connection!r}")
-        return problems
-
-    @staticmethod
-    def _hosts(cluster: Any) -> list[str]:
-        """What is wrong with the hosts of a Cluster: each has a connection, or one is about to be opened."""
-        registry = getattr(cluster, "_registry", None)
-        if registry is None:
-            return []
-        try:
-            registry.check_invariants()
-        except AssertionError as e:
-            return [f"hosts of {cluster!r}: {e}"]
-        return []
-
-    def problems(self) -> list[str]:
-        """What is wrong now, and what was since :meth:`forget`."""
-        problems = list(self.wrong)
-        all_shut_down = all(cluster.is_shutdown for cluster in self.clusters)
-        pending = [request for ref in list(self.pending.values()) if (request := ref()) is not None]
-        for connection in list(self.connections):
-            problems += self._books(connection)
-            if all_shut_down and not connection.closed:
-                problems.append(f"connection open while every cluster is shut down: {connection!r}")
-            if connection.in_flight and not pending and not connection.closed:
-                problems.append(f"in flight, and nobody waits: {connection.table.waiting()!r} on {connection!r}")
-        problems += [problem for cluster in self.clusters for problem in self._hosts(cluster)]
-        if all_shut_down:
-            problems += [f"future never told: that of {request!r}" for request in pending]
-        return problems
-
-    def forget(self) -> None:
-        """What was wrong has been told, or is allowed."""
-        self.wrong.clear()
-        if all(cluster.is_shutdown for cluster in self.clusters):
-            self.pending.clear()
-
-
-_driver = _Driver()
+_driver = DriverState()
 
 
 class Snapshot:
@@ -287,12 +164,14 @@ class Snapshot:
         return problems
 
     def settle(self) -> list[str]:
-        """The problems that are still there after SETTLE_SECONDS, the hub running and garbage collected."""
+        """The problems that are still there after SETTLE_SECONDS and FEWEST_LOOKS, the hub running and garbage collected."""
         deadline = time.monotonic() + SETTLE_SECONDS
         pause = 0.0
+        looks = 0
         while True:
             problems = self.problems()
-            if not problems or time.monotonic() > deadline:
+            looks += 1
+            if not problems or (looks > FEWEST_LOOKS and time.monotonic() > deadline):
                 return problems
             gevent.sleep(pause)
             gc.collect()
@@ -305,6 +184,7 @@ class Snapshot:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "allow_leaks(reason): what is left after the test is not checked; say why")
     gevent.Greenlet.add_spawn_callback(_spawned.note)
+    config.pluginmanager.register(logs)
     Hub.handle_error = _recording(Hub.handle_error)
     gevent.get_hub()  # its descriptors are no test's
 
@@ -341,6 +221,7 @@ def check_invariants(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the test that leaves something behind; a test that failed already only gets a section in its report."""
     marker = request.node.get_closest_marker("allow_leaks")
     _hub_errors.clear()
+    logs.begin()
     if marker is not None:
         if not (marker.args and isinstance(marker.args[0], str) and marker.args[0].strip()):
             pytest.fail("allow_leaks needs a reason", pytrace=False)
@@ -349,7 +230,9 @@ def check_invariants(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     before = Snapshot()
     yield
+    request.node.funcargs.clear()  # all other fixtures have ended
     problems = before.settle()
+    problems += [f"unexpected in the log: {line}" for line in logs.unexpected(request.node)]
     if problems:
         _driver.forget()
         text = "left behind or wrong after the test:\n" + "\n".join(problems)

@@ -70,6 +70,7 @@ def test_after_all_is_clean_again():
 '''
 
 DRIVER = """
+import logging
 import gevent, geventcql, pytest
 from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
@@ -79,7 +80,8 @@ from tests.support import invariants
 from tests.support.fakenode import FakeNode, Rows
 
 invariants.SETTLE_SECONDS = 0.3
-kept = []
+kept, lists = [], []
+log = logging.getLogger("geventcql.something")
 
 @pytest.fixture(scope="module")
 def node():
@@ -102,7 +104,7 @@ def test_clean(session):
     session.execute("SELECT k")
     with gevent.Timeout(0.01, False):
         session.execute("SELECT never")
-    kept.append(session.execute_async("SELECT never"))
+    future = session.execute_async("SELECT never")
 
 def test_orphans_stay_in_flight(session, monkeypatch):
     monkeypatch.setattr(Connection, "orphan", lambda *args: False)
@@ -124,6 +126,32 @@ def test_dropped(session, monkeypatch):
     session.execute_async("SELECT never", timeout=0.01)
     gevent.sleep(0.05)
 
+def test_kept_after_its_shutdown(node):
+    with geventcql.connect([node.host], port=node.port) as session:
+        pass
+    lists.append([session.cluster])
+
+def test_switches(session, monkeypatch):
+    finish = ResponseFuture.finish
+    monkeypatch.setattr(ResponseFuture, "finish", lambda self, page: (gevent.sleep(0), finish(self, page)))
+    session.execute("SELECT k")
+
+def test_unexpected_in_the_log():
+    log.warning("a node is %s", "away")
+
+def test_an_unexpected_traceback():
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.exception("a bug")
+
+@pytest.mark.logs("WARNING a node is away", "ZeroDivisionError a bug")
+def test_expected_in_the_log(caplog):
+    test_unexpected_in_the_log()
+    test_an_unexpected_traceback()
+    log.info("not looked at")
+    assert "division by zero" in caplog.text
+
 def test_open_without_a_cluster(node, monkeypatch):
     monkeypatch.setattr(HostPool, "shutdown", lambda self: None)
     with geventcql.connect([node.host], port=node.port) as session:
@@ -138,6 +166,12 @@ def test_in_flight_for_ever(held):
             pass
     for _ in range(50):
         pooled(held)[0].table.acquire(Target())
+
+def test_host_that_is_looked_at_too_late(held):
+    [supervisor] = held.cluster._registry._supervisors.values()
+    supervisor.size = supervisor.pools[0].size = 2
+    gevent.sleep(0)
+    assert supervisor.due() is not None and supervisor._reconciler._waits_until is None
 
 def test_host_without_a_supervisor(held):
     for supervisor in held.cluster._registry._supervisors.values():
@@ -227,10 +261,17 @@ def test_the_drivers_state_is_checked(tmp_path: Path) -> None:
         "test_dropped": "a request was dropped before its future was told",
         "test_in_flight_for_ever": "in flight, and nobody waits: ",
         "test_open_without_a_cluster": "connection open while every cluster is shut down: ",
+        "test_host_that_is_looked_at_too_late": "looked at not before None",
+        "test_kept_after_its_shutdown": "still there: <Cluster fake shut down",
+        "test_switches": "a switch in Connection._deliver",
+        "test_unexpected_in_the_log": "unexpected in the log: WARNING a node is away",
+        "test_an_unexpected_traceback": "unexpected in the log: ZeroDivisionError a bug",
         "test_host_without_a_supervisor": "has died",
     }
     assert {name for name, outcome in outcomes.items() if "ERROR" in outcome} == set(faults)
-    assert {name for name, outcome in outcomes.items() if outcome == {"PASSED"}} == {"test_clean", "test_clean_held"}
+    assert {name for name, outcome in outcomes.items() if outcome == {"PASSED"}} == {
+        "test_clean", "test_clean_held", "test_expected_in_the_log"
+    }  # fmt: skip
     for name, text in faults.items():
         assert text in output, name
 
