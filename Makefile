@@ -13,7 +13,7 @@ CORE := $(wildcard geventcql/cython/*.pyx geventcql/cython/*.pxi geventcql/cytho
 NEEDS := PYTHON="$(PYTHON)" .ci/needs
 
 .DEFAULT_GOAL := help
-.PHONY: help env jars demo test slow lint bench docs build clean
+.PHONY: help env jars demo test slow mutants lint bench docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -54,6 +54,9 @@ test: jars ## all tests but the slow ones, on real nodes that the run starts and
 
 slow: jars ## the slow tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+mutants: $(VENV)/.built ## put bugs into copies of the driver, and see whether the tests find each of them
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 lint: $(VENV)/.built ## ruff and mypy
 	$(BIN)/ruff check .
