@@ -14,7 +14,7 @@ import pytest
 from gevent.event import Event
 
 from geventcql.cython.wire import RECEIVE_BUFFER
-from geventcql.net.connection import MAX_TURN_BYTES, MAX_TURN_FRAMES, MAX_UNSENT_BYTES, Connection
+from geventcql.net.connection import MAX_POSTPONED, MAX_TURN_BYTES, MAX_TURN_FRAMES, MAX_UNSENT_BYTES, Connection
 from geventcql.net.scheduler import Scheduler
 from tests.net.peers import Recorder, ThreadNode, connected, send, template, until, wait_all
 from tests.support import wire
@@ -293,8 +293,12 @@ def test_deadlines_hold_though_the_socket_is_never_empty() -> None:
     with FakeNode() as node:
         node.on(Opcode.QUERY, SILENCE)
         with connected(node) as connection:
-            connection._transport.pending = lambda: True  # type: ignore[method-assign]
-            assert wait_all([send(connection, timeout=0.01) for _ in range(20)], 1) == ["timeout"] * 20
+            looks: list[bool] = []
+            connection._transport.pending = lambda: not looks.append(True)  # type: ignore[method-assign, func-returns-value]
+            for _ in range(2):
+                assert wait_all([send(connection, timeout=0.01) for _ in range(20)], 1) == ["timeout"] * 20
+                assert len(looks) == MAX_POSTPONED, "put off as often as the ones before"
+                looks.clear()
 
 
 def test_many_deadlines_at_once_do_not_stall_the_hub() -> None:

@@ -175,6 +175,16 @@ def test_slow_answers_are_no_death() -> None:
             until(lambda: options.hits < node.count(Opcode.OPTIONS))
 
 
+def test_who_has_been_asked_is_not_asked_again_before_the_answer() -> None:
+    with FakeNode() as node:
+        node.on(Opcode.OPTIONS, SILENCE)
+        with connected(node) as connection:
+            heartbeat = Watched(connection, interval=10, timeout=1).heartbeat
+            for _ in range(3):
+                heartbeat.ask(connection)
+                assert connection.in_flight == 1
+
+
 @pytest.mark.usefixtures("quick")
 def test_the_late_answer_to_a_question_that_was_given_up() -> None:
     """It does not pass for the answer to the next one."""
