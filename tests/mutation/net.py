@@ -416,16 +416,13 @@ MUTANTS = (
         TLS,
         "if self._outgoing.pending or self._held_up:",
         "if self._outgoing.pending:",
-        ("tests/net/test_transfer.py::test_new_keys_during_an_upload",),
+        ("tests/net/test_transfer.py::test_the_end_of_what_held_output_up_is_told",),
     ),
     Mutant(
         "replies that TLS has taken from the socket do not count as having come",
         TLS,
         "return bool(self._incoming.pending or self._tls.pending()) or super().pending()",
         "return super().pending()",
-        (
-            "tests/net/test_heartbeat.py::test_a_busy_hub_is_no_dead_peer",
-            "tests/net/test_transfer.py::test_what_came_before_the_end_of_a_tls_stream_counts",
-        ),
+        ("tests/net/test_transfer.py::test_what_tls_has_taken_from_the_socket_has_come",),
     ),
 )

@@ -180,7 +180,7 @@ MUTANTS = (
         RETRYING,
         "AMBIGUOUS = (ServerError, TruncateError, WriteTimeoutErrorMessage, ConnectionException)",
         "AMBIGUOUS = (ServerError, TruncateError, ConnectionException)",
-        ("tests/driver/test_retries.py::test_what_is_not_idempotent_is_repeated_only_if_it_was_refused",),
+        ("tests/driver/test_retries.py::test_what_reached_the_batch_log_is_replayed",),
     ),
     Mutant(
         "a refused batch of counters is sent again",
