@@ -14,7 +14,7 @@ CORE := $(wildcard geventcql/cython/*.pyx geventcql/cython/*.pxi geventcql/cytho
 NEEDS := PYTHON="$(PYTHON)" .ci/needs
 
 .DEFAULT_GOAL := help
-.PHONY: help env jars demo test patched slow soak fuzz lint bench docs build clean
+.PHONY: help env jars demo test patched slow soak fuzz mutants lint bench docs build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -64,6 +64,9 @@ soak: jars ## every kind of statement under every fault, for ten minutes (SECOND
 
 fuzz: $(VENV)/.built ## fuzz the compiled core in a sanitizer build of its own, for SECONDS (600)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
+mutants: $(VENV)/.built ## put bugs into copies of the driver, and see whether the tests find each of them
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 lint: $(VENV)/.built ## ruff and mypy
 	$(BIN)/ruff check .

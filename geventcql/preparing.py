@@ -36,8 +36,8 @@ REPREPARE_TIMEOUT = 10.0
 REMEMBERED = 60.0
 """Seconds for which it is known that a statement was prepared again: longer than its refusal can be under way."""
 
-_Key = tuple[Any, "str | None", bytes]
-"""End point, keyspace of its connections (below v5), id of the statement."""
+_Key = tuple[Any, bytes]
+"""End point, id of the statement: below v5 that is another one in each keyspace, unless the statement names its own."""
 
 _Outcome = tuple[float, PreparedStatement, Prepared]
 """When a statement was prepared again (monotonic seconds), which one, and the node's answer."""
@@ -111,7 +111,7 @@ class Preparer:
         """
         statement = resolved.prepared_by_id(query_id)
         assert statement is not None
-        key = (connection.endpoint, connection.keyspace, query_id)
+        key = (connection.endpoint, query_id)
         outcome = self._done.get(key)
         if key in self._again or outcome is None or since is None or outcome[0] < since:
             outcome = self._prepare_once(key, connection, statement, deadline)

@@ -24,7 +24,7 @@ cdef class InFlight:
     cdef readonly int orphaned
     cdef readonly long long late_replies
     cdef readonly double earliest
-    """The earliest deadline that may be in the table (a lower bound); inf when there is none."""
+    """The earliest deadline that the last :meth:`expire` left; inf if it left none."""
 
     def __cinit__(self, int limit=2048):
         if not 1 <= limit <= MAX_STREAMS:
@@ -90,8 +90,6 @@ cdef class InFlight:
         self.targets[stream] = target
         self.readers[stream] = reader
         self.deadlines[stream] = deadline
-        if deadline < self.earliest:
-            self.earliest = deadline
         self.in_flight += 1
         return stream
 
@@ -141,7 +139,7 @@ cdef class InFlight:
         return True
 
     def expire(self, double now, Py_ssize_t most=MAX_STREAMS) -> list:
-        """Orphan the requests whose deadline has passed; :attr:`earliest` is exact afterwards.
+        """Orphan the requests whose deadline has passed, and find the :attr:`earliest` of the others.
 
         :param now: monotonic seconds
         :param most: how many; the others are left
@@ -183,7 +181,6 @@ cdef class InFlight:
             self.release(i)
         self.in_flight = 0
         self.orphaned = 0
-        self.earliest = NEVER
         return out
 
     def check(self) -> None:

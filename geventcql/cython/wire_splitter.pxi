@@ -69,7 +69,7 @@ cdef class FrameSplitter:
         cdef Py_ssize_t n
         if self.more:
             raise BufferError("what was received before has not been taken yet")
-        self.direct = self.body is not None and not self.segmented and self.filled == self.used
+        self.direct = self.body is not None and not self.segmented
         if self.direct:
             p = <uint8_t*> PyBytes_AS_STRING(self.body) + self.body_len
             n = PyBytes_GET_SIZE(self.body) - self.body_len

@@ -342,8 +342,6 @@ class Connection(Sender):
                     or monotonic() - started >= MAX_TURN_SECONDS
                 ):
                     gevent.sleep(A_TURN)
-                    if self.closed:
-                        return
                     turn, frames, received, started = loop.iteration, 0, 0, monotonic()
 
     def _hand_out(self) -> int:

@@ -64,6 +64,7 @@ GOLDEN: list[tuple[str, Any, str]] = [
     ("timestamp", util.Timestamp(-(2**63)), "8000000000000000"),
     ("timeuuid", TIME_UUID, TIME_UUID.hex),
     ("tinyint", 127, "7f"),
+    ("tinyint", -1, "ff"),
     ("uuid", UUID, UUID.hex),
     ("varint", 0, "00"),
     ("varint", 1, "01"),

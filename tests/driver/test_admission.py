@@ -360,7 +360,7 @@ def test_deadlines_of_those_who_wait_no_more_are_forgotten(narrow: Session) -> N
     for _ in range(100):
         for future in [narrow.execute_async(prepared, (key,), timeout=50) for key in range(12)]:
             future.result()
-    assert len(narrow._admission._deadlines) < 200
+    assert len(narrow._admission._deadlines) == 0 and narrow._admission._deadlines._timer is None
 
 
 class Room:
@@ -418,8 +418,9 @@ def admissions() -> Admissions:
     return waiting, one, other
 
 
-def wait_in(admission: Admission, pools: list[Any], sent: list[Any]) -> Any:
+def wait_in(admission: Admission, pools: list[Any], sent: list[Any], deadline: float = float("inf")) -> Any:
     execution = Waiting(sent)
+    execution.deadline = deadline
     admission.wait(execution, pools)
     return execution
 
@@ -434,6 +435,18 @@ def test_a_thousand_hosts_are_not_looked_at_for_one(admissions: Admissions) -> N
     admit(waiting, pools[-1])
     assert sent == [first] and len(admission) == 1999
     assert [pool.asked for pool in pools] == [0] * 999 + [2]
+
+
+def test_deadlines_are_forgotten_though_somebody_waits_all_the_time(admissions: Admissions) -> None:
+    waiting, admission, _ = admissions
+    mute: Any = Room()
+    pool: Any = Room(1000)
+    wait_in(admission, [mute], [])
+    for _ in range(1000):
+        wait_in(admission, [pool], [], deadline=1e9)
+        admit(waiting, pool)
+    assert len(admission) == 1 and len(admission._deadlines) < 200
+    admission._deadlines.clear()
 
 
 def test_queues_that_share_a_host_are_served_by_age(admissions: Admissions) -> None:
@@ -489,6 +502,24 @@ def test_room_that_comes_late(narrow: Session, node: FakeNode, gate: Event) -> N
     gate.set()
     assert [future.result().one().v for future in others] == [7] * 3
     assert node.count("SELECT gated") == 4
+
+
+def test_room_that_comes_while_the_policy_goes_on(node: FakeNode, gate: Event) -> None:
+    """Behind the host that had none: nobody would tell of it again."""
+    filling: list[Any] = []
+
+    class Dawdling(RoundRobinPolicy):
+        def make_query_plan(self, working_keyspace: Any = None, query: Any = None) -> Iterator[Any]:
+            yield from super().make_query_plan(working_keyspace, query)
+            if filling:
+                gate.set()
+                filling.pop().result()
+
+    profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(Dawdling())}
+    with cluster_of(node, max_requests_in_flight=1, execution_profiles=profiles) as cluster:
+        session = cluster.connect()
+        filling += fill(session, 1)
+        assert session.execute("SELECT gated", timeout=2).one().v == 7 and not filling
 
 
 def test_who_waits_again_was_sent_before(narrow: Session, node: FakeNode) -> None:

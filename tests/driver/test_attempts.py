@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from geventcql.cluster import EXEC_PROFILE_DEFAULT, ExecutionProfile
 from geventcql.errors import (
@@ -583,6 +584,52 @@ def test_an_error_within_the_attempt_timeout(hurried: Session, nodes: FakeCluste
         hurried.execute(statement(policy=OnceMore()))
     gevent.sleep(0.15)
     assert counts(nodes) == [2, 2, 1]
+
+
+def test_an_attempt_that_pauses_is_not_slow(hurried: Session, nodes: FakeCluster) -> None:
+    class Pausing(RetryPolicy):
+        def on_request_error(self, *args: Any, **kwargs: Any) -> Any:
+            return self.RETRY_NEXT_HOST, None, 0.4
+
+    nodes[0].on(TEXT, Error(ErrorCode.OVERLOADED))
+    started = time.monotonic()
+    future = hurried.execute_async(statement(policy=Pausing()))
+    assert future.result().one().v == 1 and time.monotonic() - started >= 0.4
+    assert [type(error) for error in future._execution.errors.values()] == [OverloadedErrorMessage]
+
+
+class Held(InOrder):
+    """Whose plans wait, once they are to."""
+
+    hold: Event | None = None
+    waiting = False
+
+    def make_query_plan(self, working_keyspace: Any = None, query: Any = None) -> Iterator[Any]:
+        if self.hold is not None:
+            self.waiting = True
+            self.hold.wait()
+        yield from super().make_query_plan(working_keyspace, query)
+
+
+def test_an_attempt_that_is_sent_again_while_the_policy_is_asked_is_not_slow(nodes: FakeCluster) -> None:
+    """It was when the policy was asked for another host; by the time that has one, it is under way elsewhere."""
+    refused, answered = Event(), Event()
+    nodes[0].on(TEXT, Error(ErrorCode.OVERLOADED).when(refused))
+    nodes[1].on(TEXT, GOOD.when(answered))
+    nodes[2].on(TEXT, NEVER)
+    policy = Held("dc1")
+    made = profile(policy=policy, attempt_timeout=0.5, request_timeout=LONG)
+    with cluster_of(nodes, execution_profiles=made) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        future = session.execute_async(statement(policy=OnceMore()))
+        policy.hold = Event()
+        eventually(lambda: policy.waiting)
+        refused.set()
+        nodes[1].wait_for(lambda node: node.count(TEXT))
+        policy.hold.set()
+        nodes[2].wait_for(lambda node: node.count(TEXT))
+        answered.set()
+        assert future.result().one().v == 1 and future.coordinator_host.address == nodes[1].host
 
 
 class OnceMore(RetryPolicy):

@@ -12,6 +12,7 @@ import gevent
 import pytest
 
 import geventcql
+from geventcql import preparing
 from geventcql.errors import (
     DriverException,
     EncodeError,
@@ -381,6 +382,30 @@ def test_the_connection_is_lost_while_preparing_again() -> None:
                 assert session.execute(prepared, (key,)).one().k == key
 
 
+def test_it_is_prepared_again_in_its_own_keyspace(node: FakeNode) -> None:
+    with cluster_of(node) as cluster:
+        have_keyspaces(node, "a", "b")
+        session = cluster.connect("a")
+        prepared = session.prepare(BY_KEY)
+        session.set_keyspace("b")
+        node.unprepare_all()
+        assert session.execute(prepared, (1,)).one().k == 1
+        first, again = [request for request in node.requests if request.opcode == Opcode.PREPARE]
+        assert first.effective_keyspace == again.effective_keyspace == "a"
+
+
+def test_what_was_prepared_again_long_ago_is_forgotten(
+    session: Session, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is refused a statement so late has been refused it anew."""
+    one, other = session.prepare(BY_KEY), session.prepare(INSERT)
+    monkeypatch.setattr(preparing, "REMEMBERED", 0.0)
+    for statement in (one, other, one):
+        node.unprepare_all()
+        session.execute(statement, (1,))
+        assert [key[-1] for key in session.cluster._preparer._done] == [statement.query_id]
+
+
 # -- columns that change -----------------------------------------------------------------------------------------------
 
 
@@ -404,6 +429,19 @@ def test_columns_change_under_prepared_statements(session: Session, node: FakeNo
     node.prepare(text, [], [("a", "text")])
     node.on(text, Rows(None, [("abcd",)]))  # four bytes: as int it would decode to nonsense
     assert session.execute(prepared).one() == ("abcd",)
+
+
+def test_what_is_told_when_it_is_prepared_again_counts_at_once(session: Session, node: FakeNode) -> None:
+    """The server need not say it once more with the rows (v5)."""
+    text = "SELECT * FROM t"
+    node.prepare(text, [], [("a", "int")])
+    prepared = session.prepare(text)
+    before = prepared.result
+    node.unprepare_all()
+    node.prepare(text, [], [("a", "text")])
+    node.on(text, Rows(None, [("abcd",)]))
+    assert session.execute(prepared).one() == ("abcd",)
+    assert node.queries[-1].result_metadata_id == prepared.result_metadata_id and prepared.result != before
 
 
 def test_an_answer_is_read_with_the_columns_it_was_asked_with(session: Session, node: FakeNode) -> None:

@@ -203,6 +203,8 @@ def test_callbacks_added_when_it_has_ended(session: Session, gate: Event) -> Non
     eventually(lambda: len(seen) == 2)
     gevent.sleep(0.005)
     assert len(seen) == 2
+    future.add_callback(seen.append)  # behind others that have been called
+    eventually(lambda: len(seen) == 3)
 
 
 def test_clear_callbacks(session: Session, gate: Event) -> None:

@@ -214,15 +214,18 @@ def text_write(text: str) -> SimpleStatement:
     return SimpleStatement(text, retry_policy=Again())
 
 
+TWO_PARTITIONS = ("UPDATE t SET c = c + 1 WHERE k IN (1, 2)", "DELETE FROM t WHERE k IN (1, 2)")
+
+
 @pytest.mark.parametrize("unavailable", [True, False])
-@pytest.mark.parametrize("kind", [BatchType.UNLOGGED, BatchType.COUNTER, "COUNTER", "unlogged", "IN"])
+@pytest.mark.parametrize("kind", [BatchType.UNLOGGED, BatchType.COUNTER, "COUNTER", "unlogged", *TWO_PARTITIONS])
 def test_a_refused_batch_may_have_been_applied_in_part(
     on_three: Session, three: FakeCluster, kind: Any, unavailable: bool
 ) -> None:
     """Its coordinator sends it partition by partition."""
     made: Any = text_batch(kind) if isinstance(kind, str) else batch(kind)
-    if kind == "IN":
-        made = text_write("UPDATE t SET c = c + 1 WHERE k IN (1, 2)")
+    if kind in TWO_PARTITIONS:
+        made = text_write(kind)
     what = Opcode.BATCH if isinstance(made, BatchStatement) else made.query_string
     three.on(what, UNAVAILABLE if unavailable else OVERLOADED)
     with pytest.raises(Unavailable if unavailable else OverloadedErrorMessage):
@@ -282,6 +285,19 @@ def test_behind_all_lost_connections_the_first_host_may_answer(three: FakeCluste
         future = session.execute_async(SimpleStatement(TEXT, is_idempotent=True))
         assert future.result().one().v == 1
         assert [host.address for host in future.attempted_hosts] == [node.host for node in (*three, three[0])]
+
+
+def test_who_loses_each_connection_is_asked_twice(three: FakeCluster) -> None:
+    """And not as long as there are connections: a request that kills servers would kill them all the time."""
+    three.on(TEXT, Close())
+    profiles = {EXEC_PROFILE_DEFAULT: ExecutionProfile(InOrder())}
+    with cluster_of(three, connections_per_host=3, execution_profiles=profiles) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        eventually(lambda: all(pool.missing == 0 for pool in session.get_pools()))
+        future = session.execute_async(SimpleStatement(TEXT, is_idempotent=True))
+        with pytest.raises(NoHostAvailable):
+            future.result()
+        assert [host.address for host in future.attempted_hosts] == [node.host for node in three] * 2
 
 
 def test_nobody_waits_for_the_pauses_of_those_who_have_gone(node: FakeNode) -> None:

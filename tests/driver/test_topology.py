@@ -20,7 +20,7 @@ from geventcql.policies import (
     RoundRobinPolicy,
 )
 from tests.driver.hostlife import AT_ONCE, Told, addresses, answers, connected, control_node, other_node, reachable, settle
-from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, serve_keys
+from tests.driver.support import BY_KEY, cluster_of, eventually, outcome, pooled, serve_keys
 from tests.support import wire
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Message, Reply, Request
@@ -281,9 +281,11 @@ def test_two_nodes_that_exchange_their_addresses() -> None:
 
 def test_a_node_that_is_said_to_be_down_and_is_not() -> None:
     with FakeCluster(2) as nodes, connected(nodes) as (cluster, session, told):
+        before = set(pooled(session))
         for node in nodes:
             nodes.push(status_change("DOWN", node.host, nodes.port))
         gevent.sleep(0.2)
+        assert set(pooled(session)) == before
         assert told.news == [] and all(host.is_up for host in cluster.metadata.all_hosts())
         answers(session, nodes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import socket as std_socket
 import time
@@ -14,7 +15,7 @@ import pytest
 from gevent.event import Event
 
 from geventcql.cython.wire import RECEIVE_BUFFER
-from geventcql.net.connection import MAX_TURN_BYTES, MAX_TURN_FRAMES, MAX_UNSENT_BYTES, Connection
+from geventcql.net.connection import MAX_POSTPONED, MAX_TURN_BYTES, MAX_TURN_FRAMES, MAX_UNSENT_BYTES, Connection
 from geventcql.net.scheduler import Scheduler
 from tests.net.peers import Recorder, ThreadNode, connected, send, template, until, wait_all
 from tests.support import wire
@@ -122,6 +123,7 @@ def test_a_peer_that_does_not_read(version: int, secure: bool, tls: Tls) -> None
                 if len(accepted) % 10 == 0:
                     gevent.sleep(0)
             assert not connection.usable and connection.in_flight == sum(r.event is None for r in accepted)
+            assert connection.unsent_bytes == len(connection._unsent or b"") + sum(map(len, connection.pending))
             assert MAX_UNSENT_BYTES <= largest < 1.1 * MAX_UNSENT_BYTES
             assert MAX_UNSENT_BYTES * 0.9 < connection.unsent_bytes < 1.1 * MAX_UNSENT_BYTES
             rooms.clear()
@@ -130,6 +132,21 @@ def test_a_peer_that_does_not_read(version: int, secure: bool, tls: Tls) -> None
             assert connection.usable and connection.unsent_bytes == 0 and connection._write_watcher is None
             assert True in rooms, "who waits for room must hear of it"
             assert wait_all([send(connection)]) == ["page"]
+
+
+def test_who_waits_hears_that_a_full_socket_has_taken_data() -> None:
+    """Though nothing is answered."""
+    with FakeNode(receive_buffer=65536) as node:
+        node.on(Opcode.QUERY, SILENCE)
+        with connected(node, sockopts=SMALL_BUFFER, max_in_flight=32768) as connection:
+            node.connections[0].stop_reading()
+            query = template("x" * 1_000_000, 4)
+            while connection.usable:
+                connection.send(Recorder(), query, b"")
+            rooms: list[bool] = []
+            connection.on_room = lambda connection: rooms.append(connection.usable)
+            node.connections[0].resume_reading()
+            until(lambda: True in rooms)
 
 
 def test_a_full_table() -> None:
@@ -156,6 +173,19 @@ def test_requests_given_up_make_room_at_once() -> None:
             for recorder in [send(connection) for _ in range(4)]:
                 assert connection.orphan(recorder.stream, recorder)  # type: ignore[attr-defined]
             assert rooms == [7, 8, 9, 10]
+
+
+def test_the_child_of_a_fork_leaves_the_stream_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the parent's: nothing is written into it, and what comes is not handed out."""
+    with FakeNode() as node:
+        node.on(Opcode.QUERY, Void())
+        with connected(node) as connection:
+            before = node.count(Opcode.QUERY)
+            with monkeypatch.context() as child:
+                child.setattr(os, "getpid", os.getppid)
+                recorder = send(connection, timeout=None)
+                gevent.sleep(0.05)
+            assert node.count(Opcode.QUERY) == before and recorder.event is None
 
 
 # --- deadlines -------------------------------------------------------------------------------------------------------
@@ -202,6 +232,15 @@ def test_an_earlier_deadline_behind_a_later_one() -> None:
             middle = send(connection, timeout=0.1)
             assert wait_all([short], 1) == ["timeout"] and middle.event is None
             assert wait_all([middle], 1) == ["timeout"] and long.event is None
+
+
+def test_a_deadline_behind_one_that_has_come() -> None:
+    """The timer that has fired is set for nothing any more."""
+    with FakeNode() as node:
+        node.on(Opcode.QUERY, SILENCE)
+        with connected(node) as connection:
+            for _ in range(2):
+                assert wait_all([send(connection, timeout=0.02)], 2) == ["timeout"]
 
 
 def test_a_late_reply_frees_the_stream_and_reaches_nobody() -> None:
@@ -257,8 +296,12 @@ def test_deadlines_hold_though_the_socket_is_never_empty() -> None:
     with FakeNode() as node:
         node.on(Opcode.QUERY, SILENCE)
         with connected(node) as connection:
-            connection._transport.pending = lambda: True  # type: ignore[method-assign]
-            assert wait_all([send(connection, timeout=0.01) for _ in range(20)], 1) == ["timeout"] * 20
+            looks: list[bool] = []
+            connection._transport.pending = lambda: not looks.append(True)  # type: ignore[method-assign, func-returns-value]
+            for _ in range(2):
+                assert wait_all([send(connection, timeout=0.01) for _ in range(20)], 1) == ["timeout"] * 20
+                assert len(looks) == MAX_POSTPONED, "put off as often as the ones before"
+                looks.clear()
 
 
 def test_many_deadlines_at_once_do_not_stall_the_hub() -> None:

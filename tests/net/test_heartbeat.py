@@ -175,6 +175,38 @@ def test_slow_answers_are_no_death() -> None:
             until(lambda: options.hits < node.count(Opcode.OPTIONS))
 
 
+def test_who_has_been_asked_is_not_asked_again_before_the_answer() -> None:
+    with FakeNode() as node:
+        node.on(Opcode.OPTIONS, SILENCE)
+        with connected(node) as connection:
+            heartbeat = Watched(connection, interval=10, timeout=1).heartbeat
+            for _ in range(3):
+                heartbeat.ask(connection)
+                assert connection.in_flight == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_late_answer_to_a_question_that_was_given_up() -> None:
+    """It does not pass for the answer to the next one."""
+    gate = Event()
+    with FakeNode() as node:
+        node.on(Opcode.QUERY, Void())
+        options = node.on(Opcode.OPTIONS, Supported({}).when(gate))
+        with connected(node) as connection, Watched(connection, interval=0.1, timeout=1) as watched:
+            until(lambda: options.hits)
+            first = connection.probe
+            assert wait_all([send(connection)]) == ["page"]
+            until(lambda: connection.probe is not first)
+            watched.heartbeat.stop()
+            options.remove()
+            node.on(Opcode.OPTIONS, SILENCE)
+            watched.heartbeat.ask(connection)
+            second = connection.probe
+            gate.set()
+            until(lambda: connection.table.late_replies or connection.probe is None)
+            assert connection.probe is second is not None
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_full_table_does_not_hide_a_dead_peer() -> None:
     """With every place taken by requests that nobody answers, the question must still get out."""

@@ -148,6 +148,14 @@ def test_too_many_orphans_replace_a_connection_once(pool: Pool, node: FakeNode, 
     assert not pool._draining, "and nothing is kept of it"
 
 
+def test_a_connection_that_ends_before_its_successor_is_there(pool: Pool) -> None:
+    first, second = _idle(pool)
+    pool.succeed(first)
+    assert pool.missing == 1
+    first.defunct(ValueError("x"))
+    assert pool.connections == [second] and pool.missing == 1
+
+
 def test_shutdown(pool: Pool, node: FakeNode) -> None:
     first, second = _idle(pool)
     waiting = [send(connection, "silent") for connection in (first, second)]

@@ -183,16 +183,15 @@ def test_the_hub_sleeps_between_timers(scheduler: Scheduler) -> None:
 
 
 def test_an_idle_scheduler_has_no_watcher(scheduler: Scheduler) -> None:
-    timers = [scheduler.call_later(5, int) for _ in range(3 * REBUILD_FLOOR)]
-    for timer in timers:
-        timer.cancel()
     done = Event()
     scheduler.call_later(0.001, done.set)
     assert done.wait(5)
     gevent.sleep(0)
-    assert len(scheduler) == 0
-    if not scheduler._heap:
-        assert scheduler._watcher is None
+    assert len(scheduler) == 0 and scheduler._watcher is None
+    timers = [scheduler.call_later(5, int) for _ in range(REBUILD_FLOOR + 1)]  # as few as the heap is rebuilt for
+    for timer in timers:
+        timer.cancel()
+    assert not scheduler._heap and scheduler._watcher is None
 
 
 def test_timers_that_come_back_at_once_starve_nobody(scheduler: Scheduler) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from gevent import socket
 
 from geventcql.cython.wire import RequestTemplate
 from geventcql.net.connection import Connection
+from geventcql.net.tls import TlsTransport
 from geventcql.net.transport import open_transport
 from geventcql.protocol.constants import Opcode as Op
 from tests.net.peers import Recorder, connected, send, settle_turns, template, until, wait_all
@@ -174,6 +176,36 @@ def test_a_close_notify_ends_the_connection(tls: Tls) -> None:
             server._flush()
             assert wait_all([recorder], 1) == ["lost"]
             assert "closed the connection" in str(connection.cause)
+
+
+def test_what_tls_has_taken_from_the_socket_has_come(tls: Tls) -> None:
+    """Though the reader has not come to it, and the socket is empty."""
+    with FakeNode(ssl_context=tls.server) as node, connected(node, ssl_context=tls.client) as connection:
+        assert not connection.drain_socket()
+        connection._transport._incoming.write(b"part of a record")  # type: ignore[attr-defined]
+        assert connection.drain_socket()
+
+
+class HeldUp:
+    """Stands for a TLS stream whose peer renegotiates: nothing can be written before it has answered."""
+
+    def write(self, data: bytes) -> None:
+        raise ssl.SSLWantReadError
+
+    def read(self, size: int, buffer: memoryview) -> int:
+        return size
+
+
+def test_the_end_of_what_held_output_up_is_told(tls: Tls) -> None:
+    sock, other = socket.socketpair()
+    with sock, other:
+        transport = TlsTransport(sock, tls.client, "localhost")
+        told: list[bool] = []
+        transport.on_output = lambda: told.append(True)
+        transport._tls = HeldUp()
+        assert transport.recv_into(bytearray(3)) == 3 and not told
+        assert transport.wrap(b"request") is None
+        assert transport.recv_into(bytearray(3)) == 3 and told
 
 
 def test_what_came_before_the_end_of_a_tls_stream_counts(tls: Tls) -> None:
