@@ -70,7 +70,7 @@ def test_messages_compare_by_class_and_fields_and_show_them() -> None:
     assert challenge != b"x"
     challenge.warnings = ["of the envelope"]
     assert challenge == responses.AuthChallenge(b"x")
-    assert repr(challenge) == "AuthChallenge(token=b'x')"
+    assert repr(challenge) == "AuthChallenge(token=...)"
     assert repr(responses.Ready()) == "Ready()"
     with pytest.raises(TypeError, match="unhashable"):
         hash(challenge)
