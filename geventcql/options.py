@@ -215,14 +215,17 @@ class ClusterOptions:
         self._has_profiles = bool(execution_profiles)
         self._legacy = bool(load_balancing_policy or default_retry_policy)
         """Settings from before there were profiles are in use, which cannot be mixed with profiles."""
-        self.max_requests_in_flight = max_requests_in_flight
-        self.max_requests_waiting = max_requests_waiting
+        self._set_limits(max_requests_in_flight, max_requests_waiting, max_requests_per_second, max_frame_size)
         self.connections_per_host: int | Mapping[int, int] = connections_per_host
         self.prepared_cache_size = prepared_cache_size
-        self.max_requests_per_second = max_requests_per_second
-        self.max_frame_size = max_frame_size
         check(self)
         self._protocol_version = self.protocol_version
+
+    def _set_limits(self, in_flight: int, waiting: int, per_second: float | None, frame_size: int) -> None:
+        self.max_requests_in_flight = in_flight
+        self.max_requests_waiting = waiting
+        self.max_requests_per_second = per_second
+        self.max_frame_size = frame_size
 
     auth_provider = _WayIn(_check_provider)
     ssl_context = _WayIn(_check_context)

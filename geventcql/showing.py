@@ -15,7 +15,7 @@ MOST_CQL = 500
 """Characters of a statement."""
 MOST_WORDS = 10
 """Texts of a server, as many at a time."""
-MOST_OF_EACH = 500
+MOST_OF_EACH = 1000
 """Characters of each."""
 
 # Quoted names stay; strings and blobs do not, be they cut off.

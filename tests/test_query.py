@@ -230,7 +230,7 @@ def test_reprs_show_neither_values_nor_literals() -> None:
     """cassandra-driver shows both."""
     assert "secret" in str(their_prepared().bind([1, "secret"]))
     bound = prepared().bind([1, "secret"])
-    assert "secret" not in repr(bound) and repr(bound) == str(bound) and "values=2," in repr(bound)
+    assert "secret" not in repr(bound) and repr(bound) == str(bound) and f"values={len(COLUMNS)}," in repr(bound)
     assert bound.raw_values == [1, "secret"]
     text = "ALTER ROLE \"it's\" WITH PASSWORD = 'sec''ret' AND OPTIONS = {'x': $$secret$$, 'y': 0x5EC2E7}"
     assert repr(SimpleStatement(text)) == (

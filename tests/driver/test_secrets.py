@@ -152,4 +152,4 @@ def test_statements_are_shown_without_literals(text: str | None, shown: str) -> 
 def test_words_of_a_server() -> None:
     assert shown_words([]) == "" and shown_words(["a", "b"]) == "a; b"
     assert shown_words(["schön\r\n\t\x1b[31m\ud800"]) == r"schön\r\n\t\x1b[31m\ud800"
-    assert shown_words(["x" * 501] * 11) == "; ".join(["x" * 500 + "..."] * 10) + "; and 1 more"
+    assert shown_words(["x" * 1001] * 11) == "; ".join(["x" * 1000 + "..."] * 10) + "; and 1 more"
