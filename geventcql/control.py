@@ -20,7 +20,7 @@ from gevent.exceptions import BlockingSwitchOutError
 
 from geventcql import reconnecting
 from geventcql.agreement import wait_for_agreement
-from geventcql.cython.wire import Frame, Page
+from geventcql.cython.wire import Frame
 from geventcql.encoder import cql_quote
 from geventcql.errors import (
     AuthenticationFailed,
@@ -40,8 +40,9 @@ from geventcql.net.opening import open_negotiated
 from geventcql.net.scheduler import Turn
 from geventcql.net.transport import resolve
 from geventcql.options import connection_settings, contact_endpoints
+from geventcql.ownqueries import rows_of
 from geventcql.protocol import requests, responses
-from geventcql.protocol.constants import ConsistencyLevel, Opcode
+from geventcql.protocol.constants import Opcode
 from geventcql.protocol.responses import SchemaChange
 from geventcql.reconciling import Reconciler
 from geventcql.reconnecting import Backoff
@@ -69,6 +70,13 @@ FIRST_HOSTS = 3
 """So many known hosts are tried before the contact points: when all have moved, those alone know where to."""
 PAGE_SIZE = 500
 """Rows per page of the driver's own queries: what is decoded in one go keeps the hub for a few milliseconds at most."""
+
+
+MOST_READ = 128 * 1024 * 1024
+"""Bytes of the answer to one of the driver's own queries, all its pages together."""
+LEAST_PAGE = 16 * 1024
+"""What a page counts for at least: empty ones may not go on for ever either."""
+MOST_NODES = 10_000
 
 
 class ControlConnection:
@@ -341,21 +349,7 @@ class ControlConnection:
 
     def query_on(self, connection: Connection, text: str) -> list[Row]:
         """As :meth:`query`, on this connection."""
-        rows: list[Row] = []
-        state: bytes | None = None
-        while True:
-            parts = requests.query_parts(
-                connection.version, text, ConsistencyLevel.ONE, page_size=PAGE_SIZE, paging_state=state
-            )
-            page = connection.call(parts.opcode, parts.body(), self._timeout)
-            if not isinstance(page, Page):
-                raise DriverException(f"{connection.endpoint} answered {text!r} with {type(page).__name__}")
-            if page.has_rows:
-                names = page.decoder().names
-                rows += [dict(zip(names, row, strict=True)) for row in page.all()]
-            state = page.paging_state
-            if state is None:
-                return rows
+        return rows_of(connection, text, self._timeout)
 
     def refresh_keyspaces(self) -> None:
         """Read the replication of all keyspaces; waits."""
@@ -419,6 +413,8 @@ class ControlConnection:
     def _read_topology(self, connection: Connection) -> Host | None:
         local = self._local(connection)
         peers = self.peers(connection)
+        if len(peers) > MOST_NODES:
+            raise DriverException(f"{connection.endpoint} tells of {len(peers)} nodes: {MOST_NODES} are the most")
         nodes = [Node(connection.endpoint, local, is_local=True)]
         for row in peers:
             if row.get("host_id") != local.get("host_id"):

@@ -120,8 +120,8 @@ class Encoder:
     cql_encode_unicode = cql_encode_str
 
     def cql_encode_str_quoted(self, val: str) -> str:
-        """The text between single quotes as it is: quotes in it are not doubled."""
-        return f"'{val}'"
+        """The text of a value that is no str, as a string literal. cassandra-driver leaves quotes in it as they are."""
+        return cql_quote(str(val))
 
     def cql_encode_bytes(self, val: bytes | bytearray | memoryview) -> str:
         """A blob literal: 0x and hexadecimal digits."""

@@ -17,7 +17,6 @@ The driver adds what it knows of a failed request to the exception (`host`, `ela
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -448,18 +447,15 @@ class DecodeError(DriverException):
 
 
 class EncodeError(DriverException, TypeError, ValueError):
-    """A value does not fit the CQL type of its parameter: `parameter`, `cql_type`, `value`, `reason`.
+    """A value does not fit the CQL type of its parameter: `parameter`, `cql_type`, `value`, `reason`. The text does not show
+    the value, which may be a secret.
 
     cassandra-driver raises TypeError or ValueError here, so it is both.
     """
 
     def __init__(self, parameter: str, cql_type: str, value: Any, reason: str = "") -> None:
-        try:
-            shown = reprlib.repr(value)
-        except Exception:  # a number of too many digits for Python, or an application's own class
-            shown = object.__repr__(value)
         super().__init__(
-            f"cannot encode parameter {parameter!r} as {cql_type}: {shown} ({type(value).__name__})"
+            f"cannot encode parameter {parameter!r} as {cql_type}: a value of type {type(value).__name__}"
             + (f": {reason}" if reason else "")
         )
         self.parameter = parameter

@@ -27,6 +27,9 @@ __all__ = ["Events"]
 
 log = logging.getLogger(__name__)
 
+MOST_WAITING = 1000
+"""Events that are kept until the control greenlet comes to them."""
+
 
 class Events:
     """The events of a Cluster that have not been acted on."""
@@ -37,6 +40,8 @@ class Events:
         self._came: deque[Event] = deque()
         self._up: dict[Host, float] = {}
         """Hosts that are said to be up, and when to look at them, monotonic seconds."""
+        self._missed = False
+        """Whether there were more events than are kept."""
         self._topology_due: float | None = None
         self._keyspaces_due: float | None = None
 
@@ -59,6 +64,9 @@ class Events:
     def came(self, event: Event) -> None:
         """Take an event; in the reader, does not switch."""
         self._came.append(event)
+        if len(self._came) > MOST_WAITING:  # a flood: what each says does not matter, where all is read anew
+            self._came.clear()
+            self._missed = True
 
     def refresh_soon(self, delay: float) -> None:
         """Have the topology read within ``delay`` seconds; does not switch."""
@@ -70,6 +78,11 @@ class Events:
         """Act on what is due; in the control greenlet, which waits for the server's answers."""
         while self._came:
             self._sort(self._came.popleft())
+        if self._missed:
+            self._missed = False
+            self._cluster._preparer.cache.clear()
+            self._cluster.metadata.forget_schema(names_too=True)
+            self.refresh_soon(random.uniform(0, self._cluster.topology_event_refresh_window))
         now = monotonic()
         for host in [host for host, due in self._up.items() if due <= now]:
             del self._up[host]

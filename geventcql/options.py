@@ -21,7 +21,7 @@ from geventcql.policies import (
 )
 from geventcql.profiles import EXEC_PROFILE_DEFAULT, NOT_SET, ExecutionProfile, ProfileManager, refuse_classes
 from geventcql.protocol.compression import compressors
-from geventcql.protocol.constants import ProtocolVersion
+from geventcql.protocol.constants import MAX_BODY_SIZE, ProtocolVersion
 from geventcql.protocol.handshake import startup_identity
 from geventcql.throttle import check_rate
 from geventcql.timestamps import MonotonicTimestampGenerator
@@ -34,6 +34,9 @@ __all__ = [
     "initial_profiles",
 ]  # fmt: skip
 
+
+LEAST_FRAME = 1024 * 1024
+"""So long may be what is no result."""
 
 _REFUSED = {
     "column_encryption_policy": "encrypt values before they are bound",
@@ -157,6 +160,7 @@ class ClusterOptions:
         connections_per_host: int | Mapping[int, int] = 1,
         prepared_cache_size: int = 1000,
         max_requests_per_second: float | None = None,
+        max_frame_size: int = MAX_BODY_SIZE,
     ) -> None:
         self._set_up()
         given_points = None if contact_points is NOT_SET else contact_points
@@ -211,13 +215,17 @@ class ClusterOptions:
         self._has_profiles = bool(execution_profiles)
         self._legacy = bool(load_balancing_policy or default_retry_policy)
         """Settings from before there were profiles are in use, which cannot be mixed with profiles."""
-        self.max_requests_in_flight = max_requests_in_flight
-        self.max_requests_waiting = max_requests_waiting
+        self._set_limits(max_requests_in_flight, max_requests_waiting, max_requests_per_second, max_frame_size)
         self.connections_per_host: int | Mapping[int, int] = connections_per_host
         self.prepared_cache_size = prepared_cache_size
-        self.max_requests_per_second = max_requests_per_second
         check(self)
         self._protocol_version = self.protocol_version
+
+    def _set_limits(self, in_flight: int, waiting: int, per_second: float | None, frame_size: int) -> None:
+        self.max_requests_in_flight = in_flight
+        self.max_requests_waiting = waiting
+        self.max_requests_per_second = per_second
+        self.max_frame_size = frame_size
 
     auth_provider = _WayIn(_check_provider)
     ssl_context = _WayIn(_check_context)
@@ -357,6 +365,8 @@ def connection_settings(cluster: ClusterOptions) -> ConnectionSettings:
         raise ValueError("empty ssl_options would mean no TLS at all: name ca_certs, or give an ssl_context")
     if not 1 <= cluster.max_requests_in_flight <= 32_768:
         raise ValueError(f"max_requests_in_flight must be 1 to 32,768, not {cluster.max_requests_in_flight}")
+    if not LEAST_FRAME <= cluster.max_frame_size <= MAX_BODY_SIZE:
+        raise ValueError(f"max_frame_size must be {LEAST_FRAME} to {MAX_BODY_SIZE} bytes, not {cluster.max_frame_size}")
     timeout = cluster.connect_timeout
     if timeout is not None and timeout <= 0:
         raise ValueError(f"connect_timeout must be positive, or None for no limit, not {timeout}")
@@ -372,5 +382,6 @@ def connection_settings(cluster: ClusterOptions) -> ConnectionSettings:
         startup_options=startup_identity(cluster.application_name or None, cluster.application_version or None, client_id),
         authenticator=authenticator,
         max_in_flight=cluster.max_requests_in_flight,
+        max_frame=cluster.max_frame_size,
         traffic=None if cluster.metrics is None else cluster.metrics.traffic,
     )

@@ -22,6 +22,7 @@ from geventcql.protocol import requests
 from geventcql.protocol.constants import Opcode, ProtocolVersion
 from geventcql.protocol.responses import Prepared
 from geventcql.query import PreparedStatement
+from geventcql.showing import shown_cql
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -90,14 +91,15 @@ class Preparer:
         if cache.put(key, answer, generation):
             log.warning(
                 "more than %d different statements have been prepared, the last one %r: values belong into parameters, "
-                "not into the text", cache.size, resolved.options.text,
+                "not into the text", cache.size, shown_cql(resolved.options.text),
             )  # fmt: skip
         return answer
 
     def _prepare_anew(self, session: Session, resolved: Resolved) -> Prepared:
         message = session._run(Execution(session, resolved, b"", 0, resolved.timeout))
         if not isinstance(message, Prepared):
-            raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {resolved.options.text!r}")
+            text = shown_cql(resolved.options.text)
+            raise DriverException(f"the server answered PREPARE with {type(message).__name__}: {text!r}")
         return message
 
     def prepare_again(
@@ -163,8 +165,8 @@ class Preparer:
     def _check(statement: PreparedStatement, prepared: Prepared) -> None:
         if prepared.query_id != statement.query_id:
             raise DriverException(
-                f"the server gave another id to a statement when it was prepared again: {statement.query_string!r} in "
-                f"keyspace {statement.keyspace!r}; prepare it anew"
+                f"the server gave another id to a statement when it was prepared again: "
+                f"{shown_cql(statement.query_string)!r} in keyspace {statement.keyspace!r}; prepare it anew"
             )
         was, now = statement.bind_columns, prepared.bind_columns
         if [c.name for c in now] != [c.name for c in was] or not all(
@@ -172,7 +174,7 @@ class Preparer:
         ):
             raise DriverException(
                 f"the parameters of a prepared statement have changed from {_spelt(was)} to {_spelt(now)}: "
-                f"{statement.query_string!r}; its values were encoded for the former; prepare it anew"
+                f"{shown_cql(statement.query_string)!r}; its values were encoded for the former; prepare it anew"
             )
 
 

@@ -26,6 +26,7 @@ from geventcql.rows import (
     pseudo_namedtuple_factory,
     tuple_factory,
 )
+from geventcql.showing import shown_cql
 from geventcql.statement import (
     FETCH_SIZE_UNSET,
     SimpleStatement,
@@ -176,7 +177,7 @@ class PreparedStatement:
         return BoundStatement(self).bind(values)
 
     def __repr__(self) -> str:
-        return f'<PreparedStatement query="{self.query_string}", consistency={level_name(self)}>'
+        return f'<PreparedStatement query="{shown_cql(self.query_string)}", consistency={level_name(self)}>'
 
 
 class BoundStatement(Statement):
@@ -264,8 +265,9 @@ class BoundStatement(Statement):
         self._routing_key = packed_key(key)
 
     def __repr__(self) -> str:
-        query = self.prepared_statement.query_string
-        return f'<BoundStatement query="{query}", values={self.raw_values}, consistency={level_name(self)}>'
+        """Without the values: they may be secrets. `raw_values` has them."""
+        query = shown_cql(self.prepared_statement.query_string)
+        return f'<BoundStatement query="{query}", values={len(self.values)}, consistency={level_name(self)}>'
 
 
 class BatchStatement(Statement):
@@ -341,7 +343,7 @@ class BatchStatement(Statement):
                 text = bind_params(text, parameters, Encoder() if self._session is None else self._session.encoder)
             self.queries.append((False, text.encode(), _NO_VALUES))
         else:
-            raise TypeError(f"a batch takes str, simple, prepared and bound statements, not {statement!r}")
+            raise TypeError(f"a batch takes str, simple, prepared and bound statements, not {type(statement).__name__}")
         if isinstance(statement, BoundStatement):
             self._add_prepared(statement.prepared_statement, statement.payload)
         if isinstance(statement, Statement) and self._takes_over(statement):

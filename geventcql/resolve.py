@@ -353,7 +353,7 @@ def with_parameters(session: Session, query: Any, parameters: Any) -> tuple[Any,
         if parameters:
             raise ValueError("a BatchStatement has its values already: execute takes no others with it")
         return query, b""
-    raise TypeError(f"execute takes CQL text or a statement, not {query!r}")
+    raise TypeError(f"execute takes CQL text or a statement, not {type(query).__name__}")
 
 
 def resolve(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import keyword
 import logging
 import re
+import reprlib
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -31,11 +32,20 @@ RowFactory = Callable[[Sequence[str], Sequence[tuple[Any, ...]]], Sequence[Any]]
 
 _EDGES = re.compile(r"\A[^a-zA-Z0-9]+|[^a-zA-Z0-9_]+\Z")
 _ODD = re.compile(r"[^a-zA-Z0-9]")
+_MOST_FIELDS = 4096
 
 
 def tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
     """Rows as plain tuples."""
     return rows
+
+
+class _PlainRow(tuple):  # type: ignore[type-arg]
+    """A row without names."""
+
+    @classmethod
+    def _make(cls, values: Sequence[Any]) -> _PlainRow:
+        return cls(values)
 
 
 @lru_cache(maxsize=1024)
@@ -44,19 +54,27 @@ def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
 
     Names are cleaned as cassandra-driver does: what is not a letter or digit goes at both ends (trailing underscores
     stay) and becomes an underscore inside. If that leaves a name Python refuses, or two alike, a warning is logged,
-    once per class, and positional names (`field_0_`) or a trailing underscore take their place.
+    once per class, and positional names (`field_0_`) or a trailing underscore take their place. Rows of more than
+    4,096 columns are plain tuples: making a class takes longer the more fields it has.
     """
+    if len(names) > _MOST_FIELDS:
+        log.warning("The rows have %d columns, too many for a named tuple: they are plain tuples.", len(names))
+        return _PlainRow
     clean = [_ODD.sub("_", _EDGES.sub("", name)) for name in names]
-    fields: list[str] = []
+    fields: dict[str, None] = {}
+    again: dict[str, int] = {}
     for index, name in enumerate(clean):
-        field = name if name.isidentifier() and not keyword.iskeyword(name) else f"field_{index}_"
+        wanted = name if name.isidentifier() and not keyword.iskeyword(name) else f"field_{index}_"
+        field = wanted + "_" * again.get(wanted, 0)
         while field in fields:
             field += "_"
-        fields.append(field)
-    if fields != clean:
+        again[wanted] = len(field) - len(wanted)
+        fields[field] = None
+    if list(fields) != clean:
         log.warning(
             "The columns %s do not all give valid and distinct names for a named tuple; its fields are %s. "
-            'Aliases (SELECT "<column>" AS name) or another row_factory avoid this.', list(names), fields,
+            'Aliases (SELECT "<column>" AS name) or another row_factory avoid this.',
+            reprlib.repr(list(names)), reprlib.repr(list(fields)),
         )
     return namedtuple("Row", fields)
 

@@ -39,6 +39,7 @@ from geventcql.resolve import Resolved, ResolvedPrepare, resolve, with_parameter
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.settings import SessionSettings
+from geventcql.showing import shown_words
 from geventcql.sinks import Fetch, as_outcome
 from geventcql.unsupported import NO_GRAPH
 from geventcql.variants import HAS_VARIANTS, variant
@@ -457,7 +458,7 @@ class Session(SessionBelonging, SessionSettings):
     def _log_warnings(self, warnings: list[str]) -> None:
         # A log call may switch under a patched logging module, and this runs in the reader.
         # Without the statement: its text and values may be secrets.
-        self._spawn(log.warning, "Server warning: %s", "; ".join(warnings))
+        self._spawn(log.warning, "Server warning: %s", shown_words(warnings))
 
     def _message_received(self, execution: Execution, message: Any) -> Any:
         """An answer that is neither a page nor an error; in the request's cold path. What the sink gets."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from geventcql.protocol.constants import ConsistencyLevel
+from geventcql.showing import shown_cql
 
 if TYPE_CHECKING:
     from geventcql.policies.retry import RetryPolicy
@@ -148,7 +149,7 @@ class SimpleStatement(Statement):
         return is_conditional(self.query_string)
 
     def __repr__(self) -> str:
-        return f'<SimpleStatement query="{self.query_string}", consistency={level_name(self)}>'
+        return f'<SimpleStatement query="{shown_cql(self.query_string)}", consistency={level_name(self)}>'
 
 
 def copied(statement: Any, kind: type) -> Any:

@@ -23,6 +23,8 @@ __all__ = ["Node", "Topology"]
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
+MOST_REMOVED = 10_000
+"""Addresses of removed nodes that are kept until the next reading; without their word it takes two to forget a host."""
 
 
 class Node(NamedTuple):
@@ -56,7 +58,8 @@ class Topology:
 
     def removed(self, address: str, port: int) -> None:
         """The server says that the node at this address for clients was removed."""
-        self._removed.add((address, port))
+        if len(self._removed) < MOST_REMOVED:
+            self._removed.add((address, port))
 
     def take(self, local: Row, nodes: list[Node]) -> bool:
         """Take a reading in.

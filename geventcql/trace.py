@@ -79,5 +79,5 @@ class QueryTrace:
     def __repr__(self) -> str:
         return (
             f"{self.request_type} [{self.trace_id}] coordinator: {self.coordinator}, started at: {self.started_at}, "
-            f"duration: {self.duration}, parameters: {self.parameters}"
-        )
+            f"duration: {self.duration}, parameters: {', '.join(self.parameters or ())}"
+        )  # without what they were: bound values are among them

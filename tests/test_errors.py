@@ -181,13 +181,13 @@ def test_protocol_version_unsupported_tells_why() -> None:
     assert (error.startup_version, error.next_version) == (5, None)
 
 
-def test_encode_errors_name_parameter_type_and_value_and_are_type_and_value_errors() -> None:
+def test_encode_errors_name_parameter_and_type_and_are_type_and_value_errors() -> None:
     error = errors.EncodeError("age", "int", "x" * 1000, "not a number")
     for base in (errors.DriverException, TypeError, ValueError):
         assert isinstance(error, base)
     text = str(error)
-    assert "'age'" in text and "as int" in text and "(str)" in text and "not a number" in text
-    assert len(text) < 200
+    assert "'age'" in text and "as int" in text and "of type str" in text and "not a number" in text
+    assert "xx" not in text
     assert (error.parameter, error.cql_type, error.value, error.reason) == ("age", "int", "x" * 1000, "not a number")
 
 

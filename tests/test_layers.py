@@ -43,6 +43,7 @@ MODULES = {
     "host": "model",
     "query": "model",
     "rows": "model",
+    "showing": "model",
     "statement": "model",
     "timestamps": "model",
     "trace": "model",

@@ -221,10 +221,22 @@ def test_reprs_name_query_and_consistency() -> None:
     for ours, theirs in (
         (SimpleStatement("q", consistency_level=4), cassandra.query.SimpleStatement("q", consistency_level=4)),
         (prepared(), their_prepared()),
-        (prepared().bind([1]), their_prepared().bind([1])),
         (BatchStatement(BatchType.UNLOGGED), cassandra.query.BatchStatement(cassandra.query.BatchType.UNLOGGED)),
     ):
         assert str(ours) == repr(ours) == str(theirs)
+
+
+def test_reprs_show_neither_values_nor_literals() -> None:
+    """cassandra-driver shows both."""
+    assert "secret" in str(their_prepared().bind([1, "secret"]))
+    bound = prepared().bind([1, "secret"])
+    assert "secret" not in repr(bound) and repr(bound) == str(bound) and f"values={len(COLUMNS)}," in repr(bound)
+    assert bound.raw_values == [1, "secret"]
+    text = "ALTER ROLE \"it's\" WITH PASSWORD = 'sec''ret' AND OPTIONS = {'x': $$secret$$, 'y': 0x5EC2E7}"
+    assert repr(SimpleStatement(text)) == (
+        "<SimpleStatement query=\"ALTER ROLE \"it's\" WITH PASSWORD = '...' AND OPTIONS = {'...': '...', '...': '...'}\", "
+        "consistency=Not Set>"
+    )
 
 
 # -- batches

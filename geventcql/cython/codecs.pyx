@@ -79,7 +79,17 @@ cdef extern from "Python.h":
 
 import_datetime()
 
-cdef int DEEPEST = 64  # levels of nested types that metadata may have
+# What a server's description of types may ask for.
+cdef int DEEPEST = 64  # levels of nested types
+cdef Py_ssize_t LONGEST_TYPE = 256 * 1024  # characters of a type's name
+cdef Py_ssize_t MOST_METADATA = 16 * 1024 * 1024  # characters of the names of all types and columns of one result
+cdef Py_ssize_t COLUMN_WORTH = 64  # what a column counts for among them, besides its names
+cdef Py_ssize_t CUSTOM_WORTH = 32  # what a character of a class name does
+cdef Py_ssize_t MOST_FIELDS = 4096  # of a class of named tuples, whose making takes longer the more it has
+# What their values may ask for: see TupleType and DecimalType.
+cdef Py_ssize_t FREE_ABSENT = 1024 * 1024
+cdef Py_ssize_t ABSENT_PER_BYTE = 2
+cdef Py_ssize_t LONGEST_DECIMAL = 64 * 1024
 
 include "codecs_buffer.pxi"
 include "codecs_scalar.pxi"

@@ -239,6 +239,27 @@ cdef class MapType(CqlType):
         return 0
 
 
+cdef Py_ssize_t absent = 0  # elements that values lack, since the decoding of an answer began; code in here does not switch
+cdef Py_ssize_t absent_allowed = 0
+
+
+cdef int allow_absent(Py_ssize_t size) noexcept:
+    """A value of `size` bytes begins to be decoded.
+
+    Tuples may lack their last elements, which are None then: 8 bytes can stand for a tuple of 65,535, half a megabyte. So there
+    is a limit, which types that have grown do not come near.
+    """
+    global absent, absent_allowed
+    absent = 0
+    absent_allowed = absent_limit(size)
+    return 0
+
+
+cpdef Py_ssize_t absent_limit(Py_ssize_t size) noexcept:
+    """How many elements the tuples in `size` bytes may lack."""
+    return FREE_ABSENT + ABSENT_PER_BYTE * size
+
+
 cdef class TupleType(CqlType):
     """frozen<tuple<...>>: tuple; from any iterable but a str, the last elements may be missing (null)."""
 
@@ -256,13 +277,22 @@ cdef class TupleType(CqlType):
 
     cdef object read_into(self, object result, const char *p, Py_ssize_t n):
         """Fill the places of `result`, a new tuple. Elements that the type does not know (newer ones) are ignored."""
+        global absent
         cdef Cells cells
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i = 0, count = PyTuple_GET_SIZE(self.subtypes)
         cells.p, cells.left = p, n
-        for i in range(PyTuple_GET_SIZE(self.subtypes)):
-            value = next_value(&cells, <CqlType>PyTuple_GET_ITEM(self.subtypes, i)) if cells.left else None
+        while i < count and cells.left:
+            value = next_value(&cells, <CqlType>PyTuple_GET_ITEM(self.subtypes, i))
             Py_INCREF(value)
             PyTuple_SET_ITEM(result, i, value)
+            i += 1
+        absent += count - i
+        if absent > absent_allowed:
+            raise BadCell(f"more than {absent_allowed} elements are left out")
+        while i < count:
+            Py_INCREF(None)
+            PyTuple_SET_ITEM(result, i, None)
+            i += 1
         if self.leaf:
             PyObject_GC_UnTrack(<void *>result)
         return result
@@ -290,12 +320,14 @@ cdef dict _tuple_classes = {}  # (name, field names) -> named tuple class or Non
 cdef object tuple_class(str name, tuple field_names):
     """The named tuple of a user type: fields that Python has no names for are called field_<position>_.
 
-    None, meaning plain tuples, if `name` is no identifier or two fields have one name.
+    None, meaning plain tuples, if `name` is no identifier, two fields have one name, or there are more than 4,096.
     """
     key = name, field_names
     if key not in _tuple_classes:
         if len(_tuple_classes) >= 1024:  # schemas that keep changing must not fill the memory
             _tuple_classes.clear()
+        if len(field_names) > MOST_FIELDS:
+            return None
         usable = [
             f"field_{i}_" if not field.isidentifier() or iskeyword(field) or field.startswith("_") else field
             for i, field in enumerate(field_names)

@@ -32,6 +32,8 @@ cdef class TypeText:
     cdef Py_ssize_t at
 
     def __cinit__(self, str text not None, str delimiters not None):
+        if len(text) > LONGEST_TYPE:
+            raise ValueError(f"a type in {len(text)} characters: {LONGEST_TYPE} is the most")
         self.text = text
         self.delimiters = delimiters
         self.skip_blanks()
@@ -242,6 +244,15 @@ ColumnSpec = namedtuple("ColumnSpec", ["keyspace_name", "table_name", "name", "t
 cdef struct Cursor:
     const char *p
     const char *end
+    Py_ssize_t worth  # what may still be made of it: about a sixth of the bytes that its objects take
+
+
+cdef int spend(Cursor *cursor, Py_ssize_t n) except -1:
+    """Metadata of a few bytes can stand for types that take hundreds: they may all in all take MOST_METADATA."""
+    cursor.worth -= n
+    if cursor.worth < 0:
+        raise FrameError(f"column metadata describes more than is taken: about {MOST_METADATA // COLUMN_WORTH} columns")
+    return 0
 
 
 cdef int need(Cursor *cursor, Py_ssize_t n) except -1:
@@ -260,6 +271,7 @@ cdef Py_ssize_t skip_string(Cursor *cursor) except -1:
     """Step over a [string]; its length."""
     cdef int n = take_short(cursor)
     need(cursor, n)
+    spend(cursor, n)
     cursor.p += n
     return n
 
@@ -274,6 +286,7 @@ cdef int start_cursor(Cursor *cursor, bytes body, Py_ssize_t pos) except -1:
         raise FrameError(f"column metadata at {pos} of {PyBytes_GET_SIZE(body)} bytes")
     cursor.p = PyBytes_AS_STRING(body) + pos
     cursor.end = PyBytes_AS_STRING(body) + PyBytes_GET_SIZE(body)
+    cursor.worth = MOST_METADATA
     return 0
 
 
@@ -281,16 +294,25 @@ cdef int check_column_count(Cursor *cursor, Py_ssize_t count) except -1:
     """No specification takes less than 4 bytes."""
     if not 0 <= count <= (cursor.end - cursor.p) // 4:
         raise FrameError(f"{count} columns in {cursor.end - cursor.p} bytes of metadata")
+    spend(cursor, COLUMN_WORTH * count)
     return 0
 
 
 cdef CqlType take_type(Cursor *cursor, object user_types, int depth):
     """An [option] of protocol section 4.2.5.2; FrameError, ValueError."""
     cdef int code = take_short(cursor)
+    cdef CqlType cql_type
     if depth > DEEPEST:
         raise FrameError(f"types are nested deeper than {DEEPEST} levels")
     if code in _simple_codes:
         return _simple_codes[code]
+    cql_type = take_made_type(cursor, code, user_types, depth)
+    spend(cursor, len(cql_type.cass_name))
+    return cql_type
+
+
+cdef CqlType take_made_type(Cursor *cursor, int code, object user_types, int depth):
+    """The rest of an [option] that is not simple."""
     if code == OPTION_LIST:
         return ListType(take_type(cursor, user_types, depth + 1))
     if code == OPTION_SET:
@@ -303,7 +325,9 @@ cdef CqlType take_type(Cursor *cursor, object user_types, int depth):
     if code == OPTION_UDT:
         return take_user_type(cursor, user_types, depth)
     if code == OPTION_CUSTOM:
-        return parse_type_class(take_string(cursor), user_types)
+        name = take_string(cursor)
+        spend(cursor, CUSTOM_WORTH * len(name))  # it may stand for a tuple with a type in every other character
+        return parse_type_class(name, user_types)
     raise FrameError(f"column metadata: type 0x{code:04x} is unknown")
 
 
@@ -354,6 +378,7 @@ cdef int skip_type(Cursor *cursor, int depth) except -1:
     cdef int children = 0
     if depth > DEEPEST:
         raise FrameError(f"types are nested deeper than {DEEPEST} levels")
+    spend(cursor, 2)
     if code == OPTION_CUSTOM:
         skip_string(cursor)
     elif code == OPTION_LIST or code == OPTION_SET:

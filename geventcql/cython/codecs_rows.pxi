@@ -11,6 +11,7 @@ cdef class RowDecoder:
     cdef readonly tuple names
     cdef readonly tuple types
     cdef readonly bytes raw
+    cdef readonly Py_ssize_t absent  # elements of tuples that the rows of the last call lacked
     cdef bint leaves  # whether all types are
     cdef object row_class  # the last one that was accepted
 
@@ -46,8 +47,10 @@ cdef class RowDecoder:
             raise DecodeError(self.names[0] if width else "", self.types[0].name if width else "", None,
                               f"{count} rows of {width} columns in {size - pos} bytes")
         p = PyBytes_AS_STRING(body) + pos
+        allow_absent(size - pos)
         try:
             rows = self.read_rows(&p, PyBytes_AS_STRING(body) + size, count, row_class, &column)
+            self.absent = absent
         except MemoryError:
             raise
         except Exception as exc:

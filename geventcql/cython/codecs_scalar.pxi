@@ -90,6 +90,7 @@ cdef class CqlType:
         if data is None:
             return None
         cell = data if type(data) is bytes else bytes(data)
+        allow_absent(PyBytes_GET_SIZE(cell))
         try:
             return self.read(PyBytes_AS_STRING(cell), PyBytes_GET_SIZE(cell))
         except Exception as exc:
@@ -288,7 +289,7 @@ cdef object whole_decimal(const char *p, Py_ssize_t n, int is_signed):
 
 @cython.final
 cdef class DecimalType(CqlType):
-    """decimal: Decimal; from an int, a float or a text too."""
+    """decimal: Decimal, of 64 KiB at most; from an int, a float or a text too."""
 
     def __cinit__(self):
         self.describe("decimal", "DecimalType", 0x06, 0)
@@ -297,6 +298,8 @@ cdef class DecimalType(CqlType):
     cdef object read(self, const char *p, Py_ssize_t n):
         if n < 5:
             return wrong_size(self, n)
+        if n - 4 > LONGEST_DECIMAL:  # its making would keep the hub for long
+            raise BadCell(f"a decimal of {n - 4} bytes: {LONGEST_DECIMAL} are the most")
         return _scaled(whole_decimal(p + 4, n - 4, 1), -<int64_t><int32_t>load32(p))
 
     cdef int write(self, Writer *w, object value) except -1:

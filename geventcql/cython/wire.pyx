@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from time import monotonic, time_ns
 from zlib import crc32
 
-from geventcql.cython.codecs import RowDecoder, read_columns, skip_columns
+from geventcql.cython.codecs import RowDecoder, absent_limit, read_columns, skip_columns
 from geventcql.errors import CrcMismatchException, DecodeError, FrameError
 
 cdef enum:
@@ -52,6 +52,7 @@ cdef enum:
 MAX_SEGMENT_PAYLOAD = MAX_PAYLOAD
 MAX_STREAM_IDS = MAX_STREAMS
 DEFAULT_MAX_FRAME = 256 * 1024 * 1024
+cdef Py_ssize_t MAX_MESSAGE = 1024 * 1024  # the longest body of what is no result, or comes before the handshake is over
 RECEIVE_BUFFER = 256 * 1024
 
 cdef double NEVER = float("inf")

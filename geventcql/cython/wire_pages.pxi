@@ -138,6 +138,7 @@ cdef class Page:
     cdef Py_ssize_t pos
     cdef Py_ssize_t left
     cdef Py_ssize_t total
+    cdef Py_ssize_t absent     # elements of tuples that the rows so far lack; see codecs_nested.pxi
     cdef object found          # the decoder of this body
     cdef object made           # the rows so far, or what the application's factory returned
     cdef object error
@@ -330,6 +331,10 @@ cdef list decode(decoder, Page page, Py_ssize_t n, row_class, Py_ssize_t* end):
     finally:
         if collecting:
             PyGC_Enable()
+    if n > 1:  # one slice alone is within the limit
+        page.absent += decoder.absent
+        if page.absent > absent_limit(PyBytes_GET_SIZE(page.body)):
+            raise page_error("the values of its tuples leave out more elements than is taken")
     end[0] = pos
     return out
 

@@ -8,19 +8,21 @@ cdef class FrameSplitter:
 
     :param in_flight: the stream ids of the connection; each reply frees its own
     :param version: the protocol version asked for
-    :param max_frame: the longest body that is accepted, bytes
+    :param max_frame: the longest body that is accepted, bytes, also decompressed; of what is no result, and of anything while
+        :attr:`negotiating`, a megabyte is enough
     """
 
     cdef InFlight table
     cdef readonly int version
     cdef readonly Py_ssize_t max_frame
+    cdef Py_ssize_t unasked      # the same for what is never long
     cdef readonly bint more
     """Whether :meth:`take` stopped at its limit and has something left."""
     cdef readonly bint segmented
     cdef public bint negotiating
     """While true, replies of other protocol versions are let through: they say which versions the server speaks."""
     cdef public object decompress
-    """``Callable[[bytes], bytes]`` for the bodies of v3 and v4."""
+    """``Callable[[bytes, int], bytes]`` for the bodies of v3 and v4: the body, the most that it may become."""
     cdef object decompress_block
     cdef uint8_t* buf
     cdef Py_ssize_t size
@@ -41,6 +43,7 @@ cdef class FrameSplitter:
         self.table = in_flight
         self.version = version
         self.max_frame = max_frame
+        self.unasked = min(max_frame, MAX_MESSAGE)
         self.negotiating = True
         if size < MAX_PAYLOAD + 12:
             size = MAX_PAYLOAD + 12
@@ -222,9 +225,13 @@ cdef class FrameSplitter:
         cdef uint32_t length = be32(head + 5)
         if head[0] != (0x80 | self.version) and not (self.negotiating and 0x81 <= head[0] <= 0xC2):
             self.refuse(head, HEADER)
-        if length > <uint64_t> self.max_frame:
-            raise FrameError(f"a reply claims a body of {length} bytes; the limit is {self.max_frame}")
+        if length > <uint64_t> self.unasked and length > <uint64_t> self.limit(head[4]):
+            raise FrameError(f"a reply claims a body of {length} bytes; the limit is {self.limit(head[4])}")
         return length
+
+    cdef Py_ssize_t limit(self, int opcode) noexcept:
+        """The longest body of such a reply."""
+        return self.max_frame if opcode == OP_RESULT and not self.negotiating else self.unasked
 
     cdef int refuse(self, const uint8_t* head, Py_ssize_t n) except -1:
         seen = PyBytes_FromStringAndSize(<const char*> head, n)
@@ -245,7 +252,7 @@ cdef class FrameSplitter:
         if flags & FLAG_COMPRESSED and not self.segmented:
             if self.decompress is None:
                 raise FrameError("a reply is compressed, but no compression was agreed on")
-            body = self.decompress(body)
+            body = self.decompress(body, self.limit(opcode))
         if stream >= 0x8000:
             target = None
         else:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from geventcql.metadata.names import protect_value
 
-__all__ = ["braced", "map_literal", "separator", "type_names", "unfrozen"]
+__all__ = ["braced", "commented", "map_literal", "separator", "type_names", "unfrozen"]
 
 _NAME = re.compile(r"""'(?:[^']|'')*' | "(?P<quoted>(?:[^"]|"")+)" | (?P<word>\w+)""", re.VERBOSE)
 
@@ -36,6 +36,11 @@ def type_names(cql_type: str) -> list[str]:
 def map_literal(options: Mapping[str, str]) -> str:
     """The CQL literal of a map of texts, in its own order."""
     return "{" + ", ".join(f"{protect_value(key)}: {protect_value(value)}" for key, value in options.items()) + "}"
+
+
+def commented(text: str) -> str:
+    """What may stand between `/*` and `*/`: names may have any characters."""
+    return text.replace("*/", "* /")
 
 
 def separator(formatted: bool) -> str:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from geventcql.metadata import reading
-from geventcql.metadata.cqltext import type_names
+from geventcql.metadata.cqltext import commented, type_names
 from geventcql.metadata.functions import Aggregate, Function, UserType
 from geventcql.metadata.lazy import NOT_CONNECTED, Part, SchemaSource, Snapshot, Tables, ViewsOfTable, read_nothing
 from geventcql.metadata.names import protect_name
@@ -27,6 +27,8 @@ __all__ = ["KeyspaceMetadata", "Keyspaces"]
 KEYSPACES = "SELECT keyspace_name, durable_writes, replication FROM system_schema.keyspaces"
 
 
+MOST_STALE = 1000
+"""Names of keyspaces that have changed; of more, all are read anew."""
 _PARTS = ("tables", "views", "indexes", "user_types", "functions", "aggregates")
 
 
@@ -193,7 +195,7 @@ class KeyspaceMetadata:
     def as_cql_query(self) -> str:
         """The CREATE KEYSPACE statement; for a virtual keyspace a comment."""
         if self.virtual:
-            return f"// VIRTUAL KEYSPACE {protect_name(self.name)}"
+            return f"// VIRTUAL KEYSPACE {' '.join(protect_name(self.name).splitlines())}"
         strategy = self.replication_strategy
         replication = "{}" if strategy is None else strategy.export_for_schema()
         return (
@@ -213,7 +215,7 @@ class KeyspaceMetadata:
         if not self.virtual:
             return text
         return (
-            f"/*\nWarning: Keyspace {self.name} is a virtual keyspace and cannot be recreated with CQL.\n"
+            f"/*\nWarning: Keyspace {commented(self.name)} is a virtual keyspace and cannot be recreated with CQL.\n"
             f"Structure, for reference:*/\n{text}\n"
         )
 
@@ -352,8 +354,10 @@ class Keyspaces(Snapshot[KeyspaceMetadata]):
         if change.target == SchemaTargetType.KEYSPACE and change.change_type == SchemaChangeType.DROPPED:
             self._stale -= {name}
             self._set({other: known for other, known in self.known.items() if other != name})
-        else:
+        elif len(self._stale) < MOST_STALE:
             self._stale |= {name}
+        else:  # a server may tell of any number
+            self.forget(names_too=True)
         if keyspace is None:
             return
         if change.change_type == SchemaChangeType.UPDATED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from geventcql.metadata.cqltext import braced, map_literal, separator
+from geventcql.metadata.cqltext import braced, commented, map_literal, separator
 from geventcql.metadata.names import protect_name, protect_names, protect_value
 
 __all__ = [
@@ -258,8 +258,8 @@ class TableMetadata(_Columns):
         if not self.virtual:
             return text
         return (
-            f"/*\nWarning: Table {self.keyspace_name}.{self.name} is a virtual table and cannot be recreated with CQL.\n"
-            f"Structure, for reference:\n{text}\n*/"
+            f"/*\nWarning: Table {commented(f'{self.keyspace_name}.{self.name}')} is a virtual table and cannot be recreated "
+            f"with CQL.\nStructure, for reference:\n{commented(text)}\n*/"
         )
 
     def __repr__(self) -> str:

@@ -28,7 +28,7 @@ from geventcql.metadata.names import protect_name
 from geventcql.net.connection import Call, Connection
 from geventcql.net.transport import Traffic, open_transport, resolve
 from geventcql.protocol import requests, responses
-from geventcql.protocol.constants import ConsistencyLevel, Opcode, ProtocolVersion
+from geventcql.protocol.constants import MAX_BODY_SIZE, ConsistencyLevel, Opcode, ProtocolVersion
 from geventcql.protocol.handshake import Authenticator, Handshake
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class ConnectionSettings(NamedTuple):
     authenticator: Callable[[Any], Authenticator] | None = None
     """``authenticator(endpoint)`` makes one connection's authenticator."""
     max_in_flight: int = 2048
+    max_frame: int = MAX_BODY_SIZE
+    """Bytes of the longest answer that is taken, also when decompressed."""
     traffic: Callable[[Any], Traffic] | None = None
     """``traffic(endpoint)`` gives what the bytes of a connection are counted in."""
 
@@ -100,7 +102,9 @@ def open_connection(endpoint: Any, version: int, settings: ConnectionSettings) -
     except OSError as error:
         raise _failed(endpoint, error) from error
     traffic = None if settings.traffic is None else settings.traffic(endpoint)
-    connection = Connection(endpoint, transport, version, max_in_flight=settings.max_in_flight, traffic=traffic)
+    connection = Connection(
+        endpoint, transport, version, max_in_flight=settings.max_in_flight, max_frame=settings.max_frame, traffic=traffic
+    )
     try:
         _shake_hands(connection, settings, deadline, is_tls=context is not None)
     except (ConnectionException, AuthenticationFailed) as error:
@@ -221,6 +225,10 @@ def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline:
         if isinstance(reply, Page):
             raise ProtocolError(f"{endpoint} answered the handshake with a result of a query; is that its port for CQL?")
         message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version)
+        if deadline is not None and monotonic() > deadline:
+            raise ConnectionException(
+                f"{endpoint} has answered, but the handshake was not over within {settings.connect_timeout} s", endpoint
+            )
         slow = ConnectionException(
             f"cannot connect to {endpoint}: the authenticator of auth_provider gave no token in {settings.connect_timeout} s",
             endpoint,

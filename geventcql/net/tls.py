@@ -22,11 +22,6 @@ TLS_CHUNK = 64 * 1024
 _MAKES_CONTEXT = ("ca_certs", "certfile", "keyfile", "cert_reqs", "check_hostname", "ciphers", "ssl_version")
 _FILES = ("ca_certs", "certfile", "keyfile")
 _OF_WRAPPING = ("server_hostname", "server_side", "do_handshake_on_connect", "suppress_ragged_eofs")
-_ONE_VERSION = {
-    ssl.PROTOCOL_TLSv1: ssl.TLSVersion.TLSv1,
-    ssl.PROTOCOL_TLSv1_1: ssl.TLSVersion.TLSv1_1,
-    ssl.PROTOCOL_TLSv1_2: ssl.TLSVersion.TLSv1_2,
-}
 
 
 def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
@@ -67,10 +62,11 @@ def _context(options: tuple[tuple[str, Any], ...], stamps: tuple[tuple[int, ...]
     given = dict(options)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     version = given.get("ssl_version", ssl.PROTOCOL_TLS_CLIENT)
-    if version in _ONE_VERSION:
-        context.minimum_version = context.maximum_version = _ONE_VERSION[version]
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if version == ssl.PROTOCOL_TLSv1_2:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
     elif version not in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS):
-        raise ValueError(f"ssl_options: ssl_version {version!r} is not one of a client")
+        raise ValueError(f"ssl_options: ssl_version {version!r} is not one of a client, or older than TLS 1.2")
     context.check_hostname = bool(given.get("check_hostname", False))
     context.verify_mode = ssl.VerifyMode(given.get("cert_reqs", ssl.CERT_REQUIRED))
     if "certfile" in given:

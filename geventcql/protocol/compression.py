@@ -24,11 +24,13 @@ _SNAPPY_RATIO = 22
 
 
 class Compressor(NamedTuple):
-    """One algorithm for the bodies of v3 and v4 frames: bytes in, bytes out. `decompress` raises FrameError."""
+    """One algorithm for the bodies of v3 and v4 frames: bytes in, bytes out. `decompress` raises FrameError; its second
+    argument is the most bytes that may come out.
+    """
 
     name: str
     compress: Callable[[bytes], bytes]
-    decompress: Callable[[bytes], bytes]
+    decompress: Callable[[bytes, int], bytes]
 
 
 def compressors() -> tuple[str, ...]:
@@ -61,11 +63,11 @@ def lz4_compress(body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + lz4_compress_block(body)
 
 
-def lz4_decompress(data: bytes) -> bytes:
-    """What lz4_compress was given; FrameError if `data` does not hold what it says."""
+def lz4_decompress(data: bytes, most: int = MAX_BODY_SIZE) -> bytes:
+    """What lz4_compress was given; FrameError if `data` does not hold what it says, or more than `most` bytes."""
     if len(data) < 4:
         raise FrameError(f"a frame compressed with LZ4 has {len(data)} bytes, its size alone has 4")
-    return lz4_decompress_block(data[4:], int.from_bytes(data[:4], "big"))
+    return lz4_decompress_block(data[4:], int.from_bytes(data[:4], "big"), most)
 
 
 def lz4_compress_block(payload: bytes) -> bytes:
@@ -74,9 +76,9 @@ def lz4_compress_block(payload: bytes) -> bytes:
     return block
 
 
-def lz4_decompress_block(block: bytes, size: int) -> bytes:
-    """The `size` bytes that are in a bare LZ4 block; FrameError if they are not."""
-    _check_size("LZ4", size, len(block), _LZ4_RATIO)
+def lz4_decompress_block(block: bytes, size: int, most: int = MAX_BODY_SIZE) -> bytes:
+    """The `size` bytes that are in a bare LZ4 block; FrameError if they are not, or are more than `most`."""
+    _check_size("LZ4", size, len(block), _LZ4_RATIO, most)
     try:
         data: bytes = lz4.block.decompress(block, uncompressed_size=size)
     except lz4.block.LZ4BlockError as exc:
@@ -86,11 +88,11 @@ def lz4_decompress_block(block: bytes, size: int) -> bytes:
     return data
 
 
-def _snappy_decompress(data: bytes) -> bytes:
+def _snappy_decompress(data: bytes, most: int = MAX_BODY_SIZE) -> bytes:
     import snappy
 
     size = _snappy_size(data)
-    _check_size("Snappy", size, len(data), _SNAPPY_RATIO)
+    _check_size("Snappy", size, len(data), _SNAPPY_RATIO, most)
     if size == 0:  # the libraries do not agree on how to refuse or take an empty one
         return b""
     try:
@@ -110,9 +112,9 @@ def _snappy_size(data: bytes) -> int:
     raise FrameError("a frame compressed with Snappy does not begin with its size")
 
 
-def _check_size(algorithm: str, size: int, compressed: int, ratio: int) -> None:
-    if size < 0 or size > MAX_BODY_SIZE:
-        raise FrameError(f"a frame compressed with {algorithm} says it has {size} bytes; {MAX_BODY_SIZE} is the most")
+def _check_size(algorithm: str, size: int, compressed: int, ratio: int, most: int) -> None:
+    if size < 0 or size > most:
+        raise FrameError(f"a frame compressed with {algorithm} says it has {size} bytes; {most} is the most")
     if size > compressed * ratio:
         raise FrameError(
             f"a frame compressed with {algorithm} says it has {size} bytes; its {compressed} cannot hold them"

@@ -66,9 +66,12 @@ class Message:
     __hash__ = None  # type: ignore[assignment]  # they can be changed
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.fields().items())})"
+        told = [f"{name}=..." if name in _UNSHOWN else f"{name}={value!r}" for name, value in self.fields().items()]
+        return f"{type(self).__name__}({', '.join(told)})"
 
 
+_UNSHOWN = frozenset(("token", "rows"))
+"""What neither logs nor errors are to carry: secrets, and what applications keep."""
 _ENVELOPE = frozenset(("trace_id", "warnings", "custom_payload"))
 
 
@@ -351,7 +354,8 @@ def _prepared(reader: Reader, version: int, user_types: UserTypes | None) -> Pre
     pk_indexes = None
     if version >= ProtocolVersion.V4:
         pk_count = reader.count("number of partition key columns")
-        # A count that lies ends at the first index that is not there.
+        if pk_count > count:
+            raise FrameError(f"bad message: {pk_count} of a statement's {count} parameters are its partition key")
         pk_indexes = tuple([reader.short("index of a partition key column") for _ in range(pk_count)])
     bind_columns, reader.pos = read_columns(reader.body, reader.pos, flags & ROWS_GLOBAL_TABLE_SPEC, count, user_types)
     if pk_indexes and max(pk_indexes) >= count:

@@ -120,7 +120,7 @@ class Time:
         elif isinstance(value, str):
             match = re.fullmatch(Time._TEXT, value.strip(), re.ASCII)
             if match is None or int(match[1]) > 23 or int(match[2]) > 59 or int(match[3]) > 59:
-                raise ValueError(f"can't interpret {value!r} as a time")
+                raise ValueError("not a time such as 23:59:59.123456789")
             self._set(int(match[1]), int(match[2]), int(match[3]), int((match[4] or "").ljust(9, "0")))
         else:
             raise TypeError("Time arguments must be a whole number, datetime.time, or string")
@@ -197,7 +197,10 @@ class Date:
         elif isinstance(value, datetime.date):
             self.days_from_epoch = value.toordinal() - _EPOCH_ORDINAL
         elif isinstance(value, str):
-            parsed = datetime.datetime.strptime(value.removeprefix("+"), Date.date_format)
+            try:
+                parsed = datetime.datetime.strptime(value.removeprefix("+"), Date.date_format)
+            except ValueError:  # its text shows the value
+                raise ValueError(f"not a date of the form {Date.date_format}") from None
             self.days_from_epoch = parsed.toordinal() - _EPOCH_ORDINAL
         else:
             raise TypeError("Date arguments must be a whole number, datetime.date, or string")

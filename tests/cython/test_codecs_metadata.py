@@ -95,7 +95,7 @@ def test_nesting_ends_at_64_levels() -> None:
         columns, _ = read_columns(one_column(level * 63 + leaf), 0, 1, 1)
         assert skip_columns(one_column(level * 63 + leaf), 0, 1, 1)
         assert columns[0].type.decode(b"") is None
-        for depth in (64, 100_000):
+        for depth in (64, 20_000):
             for parse in (read_columns, skip_columns):
                 with pytest.raises(FrameError, match="deeper than 64"):
                     parse(one_column(level * depth + leaf), 0, 1, 1)
@@ -104,7 +104,7 @@ def test_nesting_ends_at_64_levels() -> None:
 def test_class_names_and_cql_text_nest_as_deep() -> None:
     assert parse_type_class("ListType(" * 63 + "Int32Type" + ")" * 63).decode(b"") is None
     assert parse_cql_type("list<" * 63 + "int" + ">" * 63).decode(b"") is None
-    for depth in (64, 100_000):
+    for depth in (64, 20_000):
         with pytest.raises(ValueError, match="deeper than 64"):
             parse_type_class("ListType(" * depth + "Int32Type" + ")" * depth)
         with pytest.raises(ValueError, match="deeper than 64"):

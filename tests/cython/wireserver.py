@@ -101,7 +101,7 @@ class Bodies:
         """(opcode, body); ``kind``: 0 to 3 for noise or text, opaque or a page."""
         source = self._noise if kind & 1 else self._text
         start = self._random.randrange(4096)
-        if kind & 2 and size >= len(ROWS_PREFIX):
+        if (kind & 2 or size > 1024 * 1024) and size >= len(ROWS_PREFIX):  # what is no result is not long
             return Opcode.RESULT, ROWS_PREFIX + source[start : start + size - len(ROWS_PREFIX)]
         return Opcode.SUPPORTED, source[start : start + size]
 

@@ -16,7 +16,6 @@ from gevent.exceptions import BlockingSwitchOutError
 
 from geventcql import UserAggregateDescriptor, UserFunctionDescriptor
 from geventcql.cluster import Cluster
-from geventcql.control import PAGE_SIZE
 from geventcql.errors import (
     ConnectionShutdown,
     DriverException,
@@ -26,6 +25,7 @@ from geventcql.errors import (
     WrongHubError,
 )
 from geventcql.metadata import NO_VALID_REPLICA, KeyspaceMetadata, TableMetadata, group_keys_by_replica
+from geventcql.ownqueries import PAGE_SIZE
 from geventcql.policies import AddressTranslator
 from geventcql.protocol.responses import SchemaChange
 from geventcql.session import Session

@@ -80,6 +80,7 @@ def test_a_certificate_of_the_clients(tls: Tls, ca_certs: str, certfile: str, ve
 @pytest.mark.patching
 def test_one_version_of_tls(tls: Tls, ca_certs: str) -> None:
     only = {"ca_certs": ca_certs, "ssl_version": ssl.PROTOCOL_TLSv1_2, "ciphers": "ECDHE+AESGCM"}
+    assert make_context({"ca_certs": ca_certs}).minimum_version == ssl.TLSVersion.TLSv1_2
     assert make_context(only).maximum_version == make_context(only).minimum_version == ssl.TLSVersion.TLSv1_2
     with FakeNode(ssl_context=tls.server) as node:
         assert works(node, ssl_options=only)
@@ -95,6 +96,8 @@ def test_one_version_of_tls(tls: Tls, ca_certs: str) -> None:
         ({"cert_reqs": ssl.CERT_NONE, "certfile": "/no/such/file"}, OSError, "certfile '/no/such/file' cannot be used"),
         ({"cert_reqs": ssl.CERT_NONE, "server_side": True}, ValueError, "server_side"),
         ({"cert_reqs": ssl.CERT_NONE, "ssl_version": ssl.PROTOCOL_TLS_SERVER}, ValueError, "ssl_version"),
+        ({"cert_reqs": ssl.CERT_NONE, "ssl_version": ssl.PROTOCOL_TLSv1}, ValueError, "older than TLS 1.2"),
+        ({"cert_reqs": ssl.CERT_NONE, "ssl_version": ssl.PROTOCOL_TLSv1_1}, ValueError, "older than TLS 1.2"),
         ({"cert_reqs": ssl.CERT_NONE, "check_hostname": True}, ValueError, "check_hostname"),
     ],
 )

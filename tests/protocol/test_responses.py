@@ -70,7 +70,7 @@ def test_messages_compare_by_class_and_fields_and_show_them() -> None:
     assert challenge != b"x"
     challenge.warnings = ["of the envelope"]
     assert challenge == responses.AuthChallenge(b"x")
-    assert repr(challenge) == "AuthChallenge(token=b'x')"
+    assert repr(challenge) == "AuthChallenge(token=...)"
     assert repr(responses.Ready()) == "Ready()"
     with pytest.raises(TypeError, match="unhashable"):
         hash(challenge)
@@ -313,7 +313,7 @@ def test_counts_of_columns_that_lie(version: int, count: int) -> None:
 
 def test_a_count_of_partition_key_columns_that_lies() -> None:
     body = o.b4(4) + o.short_blob(b"id") + o.b4(1) + o.b4(2) + o.b4(2**31 - 1) + o.b2(0)
-    with pytest.raises(FrameError, match="index of a partition key column"):
+    with pytest.raises(FrameError, match="2147483647 of a statement's 2 parameters are its partition key"):
         decode(Opcode.RESULT, 0, body, 4)
 
 
