@@ -89,7 +89,7 @@ cdef Py_ssize_t MOST_FIELDS = 4096  # of a class of named tuples, whose making t
 # What their values may ask for: see TupleType and DecimalType.
 cdef Py_ssize_t FREE_ABSENT = 1024 * 1024
 cdef Py_ssize_t ABSENT_PER_BYTE = 2
-cdef Py_ssize_t LONGEST_DECIMAL = 64 * 1024
+cdef Py_ssize_t LONGEST_DECIMAL = 1024 * 1024
 
 include "codecs_buffer.pxi"
 include "codecs_scalar.pxi"

@@ -289,7 +289,7 @@ cdef object whole_decimal(const char *p, Py_ssize_t n, int is_signed):
 
 @cython.final
 cdef class DecimalType(CqlType):
-    """decimal: Decimal, of 64 KiB at most; from an int, a float or a text too."""
+    """decimal: Decimal, of 1 MiB at most; from an int, a float or a text too."""
 
     def __cinit__(self):
         self.describe("decimal", "DecimalType", 0x06, 0)

@@ -6,7 +6,6 @@ import struct
 import time
 import tracemalloc
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -162,9 +161,8 @@ def test_dimensions_that_lie(text: str) -> None:
 def test_long_decimals() -> None:
     """Turning binary digits into decimal ones takes longer than anything else that is made of as many bytes."""
     cql_type = parse_cql_type("decimal")
-    longest = cql_type.decode(wire.int_(0) + b"\x7f" * 65_536)
-    assert longest == Decimal(int.from_bytes(b"\x7f" * 65_536, "big"))
-    refused(lambda: cql_type.decode(wire.int_(0) + b"\x7f" * 65_537), DecodeError, "a decimal of 65537 bytes: 65536")
+    value = wire.int_(0) + b"\x7f" * (MIB + 1)
+    refused(lambda: cql_type.decode(value), DecodeError, "a decimal of 1048577 bytes: 1048576 are the most")
 
 
 @pytest.mark.parametrize("scale", [2**31 - 1, -(2**31)])
