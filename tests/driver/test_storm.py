@@ -106,6 +106,7 @@ def test_many_clusters_come_back_to_a_slow_node(slow: SlowNode, sessions: list[S
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("no_log")
 def test_two_hundred_clusters(slow: SlowNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their attempts that come to nothing leave nothing: memory is afterwards what it was (pitfall C6)."""
     rate, count = 100.0, 200
