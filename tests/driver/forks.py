@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import threading
+import warnings
 
 import gevent
 import gevent.os
@@ -20,6 +21,9 @@ import geventcql
 from geventcql.cluster import Cluster, ExecutionProfile
 from geventcql.concurrent import execute_concurrent_with_args
 from geventcql.policies import HostStateListener, RoundRobinPolicy
+
+# From Python 3.12 on it warns of what is tested here.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 ACT, KIND, PLACE, PORT = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 OPTIONS = {"contact_points": ["127.0.0.1"], **json.loads(sys.argv[5])}
