@@ -69,7 +69,10 @@ class Sizes:
 
 
 class Logged(logging.Handler):
-    """Counts what the driver logs, by level and module, instead of pytest's keeping it."""
+    """Counts what the driver logs, by level and module, and leaves the text of it.
+
+    pytest keeps all records, and with the errors in them whatever their tracebacks lead to.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,13 +80,12 @@ class Logged(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.counts[f"{record.levelname} {record.name}"] += 1
-        record.getMessage()
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def logged() -> Iterator[Counter[str]]:
     logger, handler = logging.getLogger("geventcql"), Logged()
-    monkeypatch.setattr(logger, "propagate", False)
     logger.addHandler(handler)
     yield handler.counts
     logger.removeHandler(handler)
