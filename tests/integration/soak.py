@@ -2,11 +2,13 @@
 
 Each worker has keys of its own and writes ever higher values to them, one after the other. So a read must give the value that
 was acknowledged last, or one of those after it whose writes ended with an error. Counters are everybody's; they must be
-neither below what was acknowledged, nor above that and what ended with an error together.
+neither below what was acknowledged, nor above that and what ended with an error together. What may not be executed twice
+carries a tag, by which the proxies tell how often it went to a node.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections import Counter
@@ -23,6 +25,10 @@ from geventcql.errors import DriverException, ErrorMessage, NoHostAvailable
 from geventcql.query import BatchStatement, BatchType, SimpleStatement
 from geventcql.session import Session
 from tests.integration.support import DDL_TIMEOUT
+from tests.support.frameproxy import FrameProxy, content
+from tests.support.replies import ErrorCode
+from tests.support.requests import Request
+from tests.support.wire import Envelope, Opcode
 
 T = TypeVar("T")
 
@@ -32,6 +38,7 @@ PARTITIONS = 20
 ROWS = 200
 PAGE = 37
 PACE = 0.5  # the mean pause between a worker's requests: nodes that start are to find some room on the machine
+REFUSALS = (ErrorCode.UNAVAILABLE, ErrorCode.OVERLOADED, ErrorCode.IS_BOOTSTRAPPING, ErrorCode.UNPREPARED)
 TOLD = (DriverException, ErrorMessage, Lost, NoHostAvailable)
 """What an application may be told; anything else ends a worker, and the test."""
 
@@ -90,10 +97,49 @@ class Tally:
             )
 
 
+class Tags:
+    """Which requests that may be executed only once went on to a node, by a tag that each carries as its payload."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._sent: Counter[bytes] = Counter()
+
+    @contextmanager
+    def once(self) -> Iterator[dict[str, bytes]]:
+        """The payload of a request that is executed in the block. AssertionError if it may have been twice."""
+        tag = b"%d" % next(self._numbers)
+        try:
+            yield {"tag": tag}
+        finally:
+            sent = self._sent.pop(tag, 0)
+            assert sent <= 1, f"sent to nodes {sent} times, though none had refused it"
+
+    def sent(self, request: Request, times: int) -> None:
+        if request.payload is not None and (tag := request.payload.get("tag")) is not None:
+            self._sent[tag] += times
+
+
+class TaggedProxy(FrameProxy):
+    """Notes the tags of what goes on to its node, and of what the node refuses to execute."""
+
+    def __init__(self, tags: Tags, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tags = tags
+
+    def requested(self, request: Request) -> None:
+        self._tags.sent(request, 1)
+
+    def answered(self, request: Request, envelope: Envelope) -> None:
+        super().answered(request, envelope)
+        if envelope.opcode == Opcode.ERROR and content(envelope).int_() in REFUSALS:
+            self._tags.sent(request, -1)
+
+
 class Books:
     """What all workers know together, beyond their own lives. `done` and `told`: answers and errors by kind."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, tags: Tags) -> None:
+        self.tags = tags
         self.registers = [[Register(n * KEYS_EACH + i) for i in range(KEYS_EACH)] for n in range(workers)]
         self.conditional = [Register(n) for n in range(workers)]
         self.tally = Tally()
@@ -250,16 +296,16 @@ class Worker:
 
     def count(self) -> None:
         key = self._drawn.randrange(COUNTERS)
-        with self._books.tally.adding(key):
-            self._session.execute(self._statements.add, (key,))
+        with self._books.tally.adding(key), self._books.tags.once() as payload:
+            self._session.execute(self._statements.add, (key,), custom_payload=payload)
 
     def count_batch(self) -> None:
         keys = self._drawn.sample(range(COUNTERS), 3)
         batch = BatchStatement(BatchType.COUNTER, consistency_level=ConsistencyLevel.QUORUM)
         for key in keys:
             batch.add(self._statements.add, (key,))
-        with self._books.tally.adding(*keys):
-            self._session.execute(batch)
+        with self._books.tally.adding(*keys), self._books.tags.once() as payload:
+            self._session.execute(batch, custom_payload=payload)
 
     def pages(self) -> None:
         key = self._drawn.randrange(PARTITIONS)
@@ -270,10 +316,11 @@ class Worker:
         """A conditional write of the next value. If refused it tells which value there is; none earlier comes any more."""
         register = self._conditional
         value = register.issue()
+        statement, values = self._statements.create, (register.key, value)
         if register.acked:
-            result = self._session.execute(self._statements.swap, (value, register.key, register.acked))
-        else:
-            result = self._session.execute(self._statements.create, (register.key, value))
+            statement, values = self._statements.swap, (value, register.key, register.acked)
+        with self._books.tags.once() as payload:
+            result = self._session.execute(statement, values, custom_payload=payload)
         if result.was_applied:
             register.settle(value)
         else:

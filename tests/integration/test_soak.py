@@ -6,7 +6,6 @@ drawn.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -16,10 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gevent
-import psutil
 import pytest
 
 from geventcql.cluster import Cluster
@@ -28,10 +27,10 @@ from geventcql.testing import CassandraCluster
 from tests.integration.faults import in_full_use, wait_until
 from tests.integration.mishaps import Mishaps
 from tests.integration.relays import Relays
-from tests.integration.soak import Books, Statements, Worker, make_tables
+from tests.integration.soak import Books, Statements, TaggedProxy, Tags, Worker, make_tables
 from tests.integration.support import DDL_TIMEOUT, connect
-from tests.support.frameproxy import FrameProxy
 from tests.support.invariants import descriptors
+from tests.support.memory import resident
 
 SECONDS = float(os.environ.get("GEVENTCQL_SOAK_SECONDS", "60"))
 SEED = int(os.environ.get("GEVENTCQL_SOAK_SEED", "0")) or random.randrange(1, 1 << 32)
@@ -54,14 +53,10 @@ class Sizes:
         self.memory: list[float] = []
         self.most_descriptors = 0
         self.most_greenlets = 0
-        self._process = psutil.Process()
-        self._trim = ctypes.CDLL(None).malloc_trim
 
     def run(self) -> None:
         while True:
-            gc.collect()
-            self._trim(0)
-            self.memory.append(self._process.memory_info().rss / (1 << 20))
+            self.memory.append(resident())
             self.most_descriptors = max(self.most_descriptors, len(descriptors()))
             self.most_greenlets = max(self.most_greenlets, greenlets())
             gevent.sleep(2)
@@ -74,7 +69,10 @@ class Sizes:
 
 
 class Logged(logging.Handler):
-    """Counts what the driver logs, by level and module, instead of pytest's keeping it."""
+    """Counts what the driver logs, by level and module, and leaves the text of it.
+
+    pytest keeps all records, and with the errors in them whatever their tracebacks lead to.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,13 +80,12 @@ class Logged(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.counts[f"{record.levelname} {record.name}"] += 1
-        record.getMessage()
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def logged() -> Iterator[Counter[str]]:
     logger, handler = logging.getLogger("geventcql"), Logged()
-    monkeypatch.setattr(logger, "propagate", False)
     logger.addHandler(handler)
     yield handler.counts
     logger.removeHandler(handler)
@@ -110,8 +107,8 @@ def servers() -> Iterator[CassandraCluster]:
 class Soak:
     """The Clusters, one for each protocol version, and the workers, half of them on each."""
 
-    def __init__(self, clusters: list[Cluster], keyspace: str) -> None:
-        self.books = Books(GREENLETS)
+    def __init__(self, clusters: list[Cluster], keyspace: str, tags: Tags) -> None:
+        self.books = Books(GREENLETS, tags)
         self.sessions = [cluster.connect(wait_for_all_pools=True) for cluster in clusters]
         self._statements = [Statements(session, keyspace) for session in self.sessions]
         self._running: list[gevent.Greenlet] = []
@@ -170,13 +167,14 @@ def test_soak(servers: CassandraCluster, logged: Counter[str]) -> None:
         "max_schema_agreement_wait": DDL_TIMEOUT,
         "prepared_cache_size": 100,  # full soon: what grows behind that is not to grow
     }
+    tags = Tags()
     with (
-        Relays(servers.contact_points, servers.port, FrameProxy) as proxies,
+        Relays(servers.contact_points, servers.port, partial(TaggedProxy, tags)) as proxies,
         connect(proxies, 4, address_translator=proxies, **options) as four,
         connect(proxies, 5, address_translator=proxies, **options) as five,
     ):
         make_tables(four.connect(), "soak")
-        soak = Soak([four, five], "soak")
+        soak = Soak([four, five], "soak", tags)
         wait_until(soak.all_well, 30)
         before = len(descriptors()), greenlets()
         sizes = Sizes()

@@ -50,7 +50,7 @@ class Frame:
     def forward(self) -> None:
         """Send it on, now."""
         if not self.envelope.response:
-            self.link.requests[self.request.stream] = self.request
+            self.link.requested(self.request)
         self.link.send(self.raw(), self.envelope.response)
 
     def answer(self, reply: Reply) -> None:
@@ -61,6 +61,18 @@ class Frame:
     def raw(self) -> bytes:
         """The bytes that it goes on as."""
         return self.link.encode(self.envelope, self.segmented)
+
+
+def content(envelope: Envelope) -> Reader:
+    """The body of a response, behind what its flags announce."""
+    reader = Reader(envelope.body)
+    if envelope.flags & wire.FLAG_TRACING:
+        reader.uuid_()
+    if envelope.flags & wire.FLAG_WARNING:
+        reader.string_list()
+    if envelope.flags & wire.FLAG_CUSTOM_PAYLOAD:
+        reader.bytes_map()
+    return reader
 
 
 class FrameRule(Matching):
@@ -186,11 +198,16 @@ class FrameLink(Link):
             else:  # the second answer to a request that went on twice
                 Frame(self, envelope, Request(Opcode.OPTIONS, envelope.version, 0, envelope.stream, b"")).forward()
                 continue
-            self._proxy.learn(envelope, request)
+            self._proxy.answered(request, envelope)
             frame = Frame(self, envelope, request)
             if envelope.version >= 5 and envelope.opcode in (Opcode.READY, Opcode.AUTHENTICATE):
                 self.segmented = self._answers.segmented = True
             self._take(self._proxy.response_rules, frame)
+
+    def requested(self, request: Request) -> None:
+        """Note a request that goes on."""
+        self.requests[request.stream] = request
+        self._proxy.requested(request)
 
     def spawn(self, function: Callable[..., object], *args: Any) -> None:
         """A greenlet that ends with the proxy."""
@@ -253,19 +270,15 @@ class FrameProxy(Relay):
             if entry.id is not None:
                 entry.text = self.texts.get(entry.id)
 
-    def learn(self, envelope: Envelope, request: Request) -> None:
-        """Note the id that a node has given to a text."""
-        if request.opcode != Opcode.PREPARE or envelope.opcode != Opcode.RESULT:
-            return
-        reader = Reader(envelope.body)
-        if envelope.flags & wire.FLAG_TRACING:
-            reader.uuid_()
-        if envelope.flags & wire.FLAG_WARNING:
-            reader.string_list()
-        if envelope.flags & wire.FLAG_CUSTOM_PAYLOAD:
-            reader.bytes_map()
-        if reader.int_() == _PREPARED and request.text is not None:
-            self.texts[reader.short_bytes()] = request.text
+    def requested(self, request: Request) -> None:
+        """Called with each request that goes on to the node."""
+
+    def answered(self, request: Request, envelope: Envelope) -> None:
+        """Called with each answer of the node, before rules are looked at: notes the id that it gives to a text."""
+        if request.opcode == Opcode.PREPARE and envelope.opcode == Opcode.RESULT:
+            reader = content(envelope)
+            if reader.int_() == _PREPARED and request.text is not None:
+                self.texts[reader.short_bytes()] = request.text
 
     def _link(self, client: Any, server: Any) -> Link:
         return FrameLink(self, client, server)
