@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import AsyncResult, Event
 
-from geventcql import reconnecting
 from geventcql.errors import AuthenticationFailed, ConnectionException, ConnectionShutdown, ErrorMessage
 from geventcql.host import EndPoint, Host
 from geventcql.introducing import tell
+from geventcql.keeping import Attempt, Kept
 from geventcql.metrics import count
 from geventcql.net.connection import Connection
-from geventcql.net.forking import spawn
 from geventcql.net.pool import HostPool
 from geventcql.reconciling import Reconciler
 from geventcql.reconnecting import Backoff
@@ -40,70 +39,6 @@ IDLE = 30.0
 
 Place = tuple[EndPoint, "str | None", "str | None"]
 """Where a host is: end point, data centre, rack."""
-
-
-class _Kept:
-    """A pool that is kept at its size."""
-
-    def __init__(self, pool: HostPool, cluster: Cluster) -> None:
-        self.pool = pool
-        self.refusals = Backoff(cluster)
-        """When to try again what the host, which can be connected to, has refused: its keyspace."""
-        self.next_try = AsyncResult()
-        """Set once a connection has been opened, to True, or once that has failed, to the error; not set: somebody waits for
-        it to be tried now.
-        """
-        self.sent: int | None = None
-        """How many requests had gone over it when it was last found that nobody needs it."""
-
-    def tried(self, outcome: bool | BaseException) -> None:
-        if self.next_try.ready():
-            self.next_try = AsyncResult()
-        self.next_try.set(outcome)
-
-
-class _Attempt:
-    """A connection that is being opened, in a greenlet of its own.
-
-    :param kept: the pool that it is for; None: only to see whether the host can be reached
-    """
-
-    def __init__(self, supervisor: HostSupervisor, kept: _Kept | None) -> None:
-        self.kept = kept
-        self.outcome: Connection | BaseException | None = None
-        self._supervisor = supervisor
-        self._is_cancelled = False
-        supervisor.backoff.begin()
-        if kept is not None:
-            kept.refusals.begin()
-        self._greenlet = spawn(self._run)
-        self._greenlet.rawlink(self._over)
-
-    def _run(self) -> None:
-        supervisor = self._supervisor
-        keyspace = None if self.kept is None else self.kept.pool.keyspace
-        try:
-            if supervisor.backoff.again:
-                gevent.sleep(reconnecting.RATE.reserve(supervisor.host.endpoint))
-            self.outcome = supervisor._cluster._open_pooled(supervisor.host, keyspace)
-        except (Exception, gevent.Timeout, gevent.GreenletExit) as error:  # of an application's authenticator, too
-            self.outcome = error
-        if self._is_cancelled:
-            self.cancel()
-
-    def _over(self, greenlet: Any) -> None:
-        if self.outcome is None:  # it was killed before it began, or interrupted
-            self.outcome = ConnectionShutdown("the attempt to connect was given up", self._supervisor.host.endpoint)
-            self.outcome.__cause__ = greenlet.exception
-        self._supervisor.reconsider()
-
-    def cancel(self) -> None:
-        """Nobody wants it any more; does not wait."""
-        self._is_cancelled = True
-        if isinstance(self.outcome, Connection):
-            self.outcome.close()
-        if self._greenlet is not gevent.getcurrent():
-            self._greenlet.kill(block=False)
 
 
 class HostSupervisor:
@@ -133,7 +68,7 @@ class HostSupervisor:
         """When to connect."""
         self.said_down = False
         """Whether the server's last word was that the host is down."""
-        self._kept: dict[str | None, _Kept] = {}
+        self._kept: dict[str | None, Kept] = {}
         self._cluster = cluster
         self._registry = registry
         self._is_new = is_new
@@ -143,7 +78,7 @@ class HostSupervisor:
         self._ended = False
         self._rumour: bool | None = None
         """What the server last said of the host, up or down, if that has not been looked at."""
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self._moved: str | None = None
         """Where the host is now, until all have been told: by the greenlet that follows, if this one is killed."""
         self._killed: gevent.GreenletExit | None = None
@@ -203,7 +138,7 @@ class HostSupervisor:
         kept = self._kept.get(keyspace)
         if kept is None:
             pool = HostPool(self.host, keyspace, self.size, self._report, self._cluster._on_room)
-            kept = self._kept[keyspace] = _Kept(pool, self._cluster)
+            kept = self._kept[keyspace] = Kept(pool, self._cluster)
             self._wake.set()
         return kept.pool
 
@@ -256,7 +191,7 @@ class HostSupervisor:
             due.append(self._look_at)
         return min(due) if due else None
 
-    def _due_of(self, kept: _Kept) -> float:
+    def _due_of(self, kept: Kept) -> float:
         return max(self.backoff.due, kept.refusals.due) if kept.next_try.ready() else 0.0
 
     def _is_to_be_probed(self) -> bool:
@@ -391,7 +326,7 @@ class HostSupervisor:
         is_due = self.backoff.is_due()
         due = [kept for kept in missing if not kept.next_try.ready() or (is_due and kept.refusals.is_due())]
         if due or (is_due and self._is_to_be_probed()):
-            self._attempt = _Attempt(self, due[0] if due else None)
+            self._attempt = Attempt(self, due[0] if due else None)
         left_alone = [kept for kept in missing if kept not in due and kept.pool.opening and not kept.pool.connections]
         for kept in left_alone:  # nobody is to wait for it meanwhile
             kept.pool.opening = False
@@ -415,7 +350,7 @@ class HostSupervisor:
         else:
             self._failed(kept, outcome)
 
-    def _succeeded(self, kept: _Kept | None, connection: Connection) -> None:
+    def _succeeded(self, kept: Kept | None, connection: Connection) -> None:
         if self.backoff.again:
             count(self._cluster, "reconnects", self.host)
         self.backoff.opened()
@@ -427,7 +362,7 @@ class HostSupervisor:
             kept.tried(True)
         self._up()
 
-    def _failed(self, kept: _Kept | None, error: BaseException) -> None:
+    def _failed(self, kept: Kept | None, error: BaseException) -> None:
         level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
         log.log(level, "cannot open a connection to %s: %s", self.host, error)
         count(self._cluster, "connect_errors", self.host)

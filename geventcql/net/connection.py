@@ -1,11 +1,7 @@
 """One connection to one node (layer: net).
 
 A reader greenlet receives, cuts and hands each reply to its target; requests are appended to a list that one flush per turn
-of the hub sends. Nothing here knows of hosts or policies.
-
-What a request's reply belongs to is a *target*: an object with ``on_page(page)``, ``on_frame(frame, connection)``,
-``on_timeout(connection)`` and ``on_lost(connection, cause)``. Exactly one of them is called, once. They run in the reader or
-in the hub and must neither block nor switch nor run user code.
+of the hub sends. Nothing here knows of hosts or policies. Who waits for a reply is a target (:mod:`geventcql.net.targets`).
 """
 
 from __future__ import annotations
@@ -15,10 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from traceback import clear_frames
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
-from gevent.event import AsyncResult
 
 from geventcql.cython.wire import Frame, FrameSplitter, InFlight, Page, RequestTemplate, Sender, pack_segments, process_number
 from geventcql.errors import (
@@ -28,17 +23,17 @@ from geventcql.errors import (
     ErrorMessage,
     ForkedError,
     FrameError,
-    OperationTimedOut,
 )
 from geventcql.net.forking import inherit, notice, spawn
 from geventcql.net.interrupts import is_interrupt, report
 from geventcql.net.outcomes import outcome
 from geventcql.net.scheduler import A_TURN, MAX_TURN_ENDED, Scheduler, Timer
+from geventcql.net.targets import Call, Target
 from geventcql.net.transport import Traffic, Transport
 from geventcql.protocol import compression, responses
 from geventcql.protocol import constants as C
 
-__all__ = ["Call", "Connection", "Target"]
+__all__ = ["Connection"]
 
 log = logging.getLogger(__name__)
 
@@ -53,36 +48,6 @@ MAX_POSTPONED = 10
 # Shorter frames are not worth a compressor's call, bytes.
 COMPRESS_FROM = 128
 NEVER = float("inf")
-
-
-class Target(Protocol):
-    """What waits for a reply; see the module's text for the rules."""
-
-    def on_page(self, page: Page) -> None: ...
-
-    def on_frame(self, frame: Frame, connection: Connection) -> None: ...
-
-    def on_timeout(self, connection: Connection) -> None: ...
-
-    def on_lost(self, connection: Connection, cause: BaseException) -> None: ...
-
-
-class Call(AsyncResult):  # type: ignore[misc]
-    """A target that one greenlet waits for: handshakes, heartbeats, control queries. Its value is the Page or Frame."""
-
-    __slots__ = ()
-
-    def on_page(self, page: Page) -> None:
-        self.set(page)
-
-    def on_frame(self, frame: Frame, connection: Connection) -> None:
-        self.set(frame)
-
-    def on_timeout(self, connection: Connection) -> None:
-        self.set_exception(OperationTimedOut({}, connection.endpoint))
-
-    def on_lost(self, connection: Connection, cause: BaseException) -> None:
-        self.set_exception(ConnectionShutdown(f"connection to {connection.endpoint} was lost: {cause}", connection.endpoint))
 
 
 class Connection(Sender):

@@ -25,7 +25,8 @@ from geventcql.errors import (
     ProtocolVersionUnsupported,
 )
 from geventcql.metadata.names import protect_name
-from geventcql.net.connection import Call, Connection
+from geventcql.net.connection import Connection
+from geventcql.net.targets import Call
 from geventcql.net.transport import Traffic, open_transport, resolve
 from geventcql.protocol import requests, responses
 from geventcql.protocol.constants import MAX_BODY_SIZE, ConsistencyLevel, Opcode, ProtocolVersion

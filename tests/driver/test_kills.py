@@ -112,7 +112,7 @@ def test_while_policies_are_told(nodes: FakeCluster) -> None:
 def test_an_attempt_before_it_begins(nodes: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[Any] = []
 
-    class Killed(supervisor._Attempt):
+    class Killed(supervisor.Attempt):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             if not killed:
@@ -120,7 +120,7 @@ def test_an_attempt_before_it_begins(nodes: FakeCluster, monkeypatch: pytest.Mon
                 self._greenlet.kill(block=False)
 
     with connected(nodes) as (cluster, session, _):
-        monkeypatch.setattr(supervisor, "_Attempt", Killed)
+        monkeypatch.setattr(supervisor, "Attempt", Killed)
         other_node(cluster, nodes).drop_connections()
         eventually(lambda: killed)
         settle(lambda: reachable(session) == set(nodes.addresses))

@@ -28,7 +28,7 @@ def nodes() -> Iterator[FakeCluster]:
 def probing(cluster: Cluster, node: FakeNode) -> tuple[Any, Any]:
     """The supervisor of a node, and an attempt of it that has begun."""
     [keeper] = [each for host, each in cluster._registry._supervisors.items() if host.address == node.host]
-    keeper._attempt = supervisor._Attempt(keeper, None)
+    keeper._attempt = supervisor.Attempt(keeper, None)
     gevent.sleep(0)
     return keeper, keeper._attempt
 

@@ -20,7 +20,8 @@ from geventcql.errors import (
     OperationTimedOut,
     ProtocolException,
 )
-from geventcql.net.connection import Call, Connection
+from geventcql.net.connection import Connection
+from geventcql.net.targets import Call
 from geventcql.protocol.constants import Opcode as Op
 from tests.net.peers import NEVER, Recorder, connect, connected, send, settle_turns, template, until, wait_all
 from tests.support.fakenode import NEVER as SILENCE
