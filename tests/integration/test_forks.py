@@ -40,6 +40,8 @@ def child_of(session: Session, prepared: Any) -> Any:
             rows = [session.execute(prepared, (key,), timeout=TIMEOUT).one().k for key in range(100)]
             ports = [connection._transport._sock.getsockname()[1] for connection in session.get_pools()[0].connections]
             os.write(write_end, json.dumps({"right": rows == list(range(100)), "ports": ports}).encode())
+        except Exception as error:
+            os.write(write_end, json.dumps({"right": repr(error)}).encode())
         finally:
             os._exit(0)
     os.close(write_end)
@@ -52,12 +54,13 @@ def child_of(session: Session, prepared: Any) -> Any:
 @pytest.mark.parametrize("version", [3, 4, 5])
 def test_a_thousand_requests_in_flight(cassandra: Any, select: str, version: int) -> None:
     """pitfalls: A1. The node's tables tell which connections there are."""
-    with connect(cassandra, version) as cluster:
+    with connect(cassandra, version, connect_timeout=TIMEOUT, control_connection_timeout=TIMEOUT) as cluster:
         session = cluster.connect()
+        session.default_timeout = TIMEOUT
         prepared = session.prepare(select)
         futures = [session.execute_async(prepared, (key,), timeout=TIMEOUT) for key in range(KEYS)]
         found = child_of(session, prepared)
-        assert found["right"]
+        assert found["right"] is True
         assert [future.result().one().k for future in futures] == list(range(KEYS))
         own = [connection._transport._sock.getsockname()[1] for connection in session.get_pools()[0].connections]
         clients = {row.port for row in session.execute("SELECT port FROM system_views.clients")}
