@@ -15,7 +15,10 @@ from tests.driver.hostlife import Told, addresses, answers, connected, other_nod
 from tests.driver.support import eventually
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
+from tests.support.logs import UNREACHABLE
 from tests.support.replies import status_change, topology_change
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 TELLING = {"join": {"NEW_NODE", "UP", "refresh"}, "leave": {"REMOVED_NODE", "refresh"}}
 """Behind which what there is gets looked at; the others may come before there is anything to see."""

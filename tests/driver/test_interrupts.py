@@ -31,6 +31,9 @@ from tests.driver.support import eventually
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, Error, ErrorCode, Rows, topology_change
 from tests.support.invariants import HubError
+from tests.support.logs import UNREACHABLE
+
+pytestmark = pytest.mark.logs(UNREACHABLE)
 
 MAIN = gevent.getcurrent()
 ONE = Rows([("v", "int")], [(1,)])
