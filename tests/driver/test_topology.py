@@ -153,8 +153,9 @@ def of_peers(node: FakeNode, change: Callable[[int, bytes], Reply]) -> Handler:
 
 
 @pytest.mark.parametrize("fault", ["empty", "one is missing", *HALF_AN_ANSWER, *(f"no {what}" for what in PARTS_OF_PEERS)])
-@pytest.mark.logs(r"WARNING the row of .* (gives no end point|is not complete)")
-@pytest.mark.parametrize("fault", ["empty", "no tokens", "no address", "no host_id", "no data_center"])
+@pytest.mark.logs(
+    r"WARNING the row of .* (gives no end point|is not complete)", "WARNING the topology could not be read", UNREACHABLE
+)
 def test_peers_that_are_not_told_are_not_forgotten(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("geventcql.control.CONFIRM_AFTER", 0.02)
     with FakeCluster(3) as nodes, connected(nodes) as (cluster, session, told):
