@@ -112,7 +112,7 @@ class Attempt(Execution):
 
     def on_frame(self, frame: Frame, connection: Connection) -> None:
         if frame.opcode != Opcode.ERROR and not self.done:  # a changed schema, say, that others are waited for to agree on
-            self._of.settle()
+            self._of.settled = True
         super().on_frame(frame, connection)
 
     def _decide(self, work: Callable[..., None], *args: Any) -> None:
@@ -202,11 +202,6 @@ class Race:
         if late or refused or not self.running or head.session.is_shutdown:
             self.stop()
             head._fail(self._error)
-
-    def settle(self) -> None:
-        """A server has done what was asked for: it is not done again elsewhere."""
-        self.settled = True
-        self._stop_timer()
 
     def _unanswered(self) -> dict[str, str]:
         timeout = self.head.timeout

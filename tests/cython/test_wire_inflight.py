@@ -197,6 +197,13 @@ def test_expire_finds_the_earliest_of_those_it_leaves() -> None:
     assert table.expire(1e18) == []
 
 
+def test_a_request_that_was_given_up_does_not_expire() -> None:
+    table = InFlight()
+    target = object()
+    assert table.orphan(table.acquire(target, None, 1.0), target)
+    assert table.expire(2.0) == [] and (table.in_flight, table.orphaned) == (0, 1)
+
+
 def test_expire_leaves_what_is_beyond_its_limit() -> None:
     table = InFlight()
     for deadline in (1.0, 5.0, 2.0, 1.0):

@@ -522,6 +522,18 @@ def test_room_that_comes_while_the_policy_goes_on(node: FakeNode, gate: Event) -
         assert session.execute("SELECT gated", timeout=2).one().v == 7 and not filling
 
 
+def test_who_waited_and_was_sent_gets_no_answer(narrow: Session, node: FakeNode, gate: Event) -> None:
+    node.on("SELECT never", NEVER)
+    filling = fill(narrow, 4)
+    late = narrow.execute_async("SELECT never", timeout=0.3)
+    gate.set()
+    with pytest.raises(OperationTimedOut) as raised:
+        late.result()
+    error: Any = raised.value
+    assert "no answer" in str(error.errors) and "not sent" not in str(error.errors)
+    assert all(future.result() for future in filling)
+
+
 def test_who_waits_again_was_sent_before(narrow: Session, node: FakeNode) -> None:
     def answer(request: Request, connection: Any) -> Any:
         node.on(Opcode.STARTUP, NEVER)

@@ -29,35 +29,35 @@ WIRE_MUTANTS = (
         "                self.in_flight -= 1\n                self.orphaned += 1\n",
         "                self.targets[i] = None\n                self.readers[i] = None\n                self.release(i)\n"
         "                self.in_flight -= 1\n",
-        ("tests/cython/test_wire_inflight.py",),
+        ("tests/cython/test_wire_inflight.py::test_expire_leaves_what_is_beyond_its_limit",),
     ),
     Mutant(
         "an orphan that is answered is counted for ever",
         INFLIGHT,
         "            self.orphaned -= 1\n            self.late_replies += 1\n",
         "            self.late_replies += 1\n",
-        ("tests/cython/test_wire_inflight.py",),
+        ("tests/cython/test_wire_inflight.py::test_orphans_do_not_count_for_the_limit_but_take_ids",),
     ),
     Mutant(
         "a request that was given up expires again",
         INFLIGHT,
         "        self.deadlines[stream] = NEVER\n        self.in_flight -= 1\n        self.orphaned += 1\n",
         "        self.in_flight -= 1\n        self.orphaned += 1\n",
-        ("tests/cython/test_wire_inflight.py",),
+        ("tests/cython/test_wire_inflight.py::test_a_request_that_was_given_up_does_not_expire",),
     ),
     Mutant(
         "a deadline that is due this moment is not",
         INFLIGHT,
         "self.deadlines[i] <= now",
         "self.deadlines[i] < now",
-        ("tests/cython/test_wire_inflight.py",),
+        ("tests/cython/test_wire_inflight.py::test_expire_finds_the_earliest_of_those_it_leaves",),
     ),
     Mutant(
         "the deadlines beyond one pass are forgotten",
         INFLIGHT,
         "self.deadlines[i] < earliest",
         "self.deadlines[i] > now and self.deadlines[i] < earliest",
-        ("tests/cython/test_wire_inflight.py",),
+        ("tests/cython/test_wire_inflight.py::test_expire_leaves_what_is_beyond_its_limit",),
     ),
     Mutant(
         "stream ids that are orphaned count as room",
@@ -75,14 +75,14 @@ WIRE_MUTANTS = (
         SPLITTER,
         "crc24_of(p, k - 3) != little(p + k - 3, 3)",
         "False",
-        ("tests/cython/test_wire_segments.py",),
+        ("tests/cython/test_wire_segments.py::test_every_damaged_bit_is_found",),
     ),
     Mutant(
         "the checksum of a compressed segment's payload is not looked at",
         SPLITTER,
         "crc32_of(p + k, n) != little(p + k + n, 4)",
         "k == 6 and crc32_of(p + k, n) != little(p + k + n, 4)",
-        ("tests/cython/test_wire_segments.py",),
+        ("tests/cython/test_wire_segments.py::test_every_damaged_bit_is_found",),
     ),
     Mutant(
         "a frame one byte longer than allowed is accepted",
@@ -96,28 +96,28 @@ WIRE_MUTANTS = (
         SPLITTER,
         "left < k + n + 4",
         "left < k + n",
-        ("tests/cython/test_wire_cuts.py",),
+        ("tests/cython/test_wire_cuts.py::test_cuts_near_the_seams",),
     ),
     Mutant(
         "what comes from a client is taken for a reply",
         SPLITTER,
         "head[0] != (0x80 | self.version)",
         "head[0] & 0x7F != self.version",
-        ("tests/cython/test_wire_splitter.py",),
+        ("tests/cython/test_wire_splitter.py::test_what_is_no_cql_is_refused_at_its_first_bytes",),
     ),
     Mutant(
         "the reader of a reply's rows is kept with its stream id",
         SPLITTER,
         "            self.table.readers[stream] = None\n",
         "",
-        ("tests/cython/test_wire_inflight.py", "tests/cython/test_wire_splitter.py", "tests/cython/test_wire_pages.py"),
+        ("tests/cython/test_wire_inflight.py::test_references_go_with_the_request",),
     ),
     Mutant(
         "bytes of a segment, head and checksum, are received into a body",
         SPLITTER,
         "self.body is not None and not self.segmented",
         "self.body is not None",
-        ("tests/cython/test_wire_cuts.py", "tests/cython/test_wire_splitter.py"),
+        ("tests/cython/test_wire_cuts.py::test_both_ways_in_by_turns",),
     ),
     # -- pages
     Mutant(
@@ -125,28 +125,28 @@ WIRE_MUTANTS = (
         PAGES,
         '        page.paging_state = None if n < 0 else read_exactly(&c, n, "the paging state")\n',
         '        read_exactly(&c, n, "the paging state")\n',
-        ("tests/cython/test_wire_pages.py",),
+        ("tests/cython/test_wire_pages.py::test_paging_state_and_new_metadata_id",),
     ),
     Mutant(
         "rows without metadata are read with columns of another number",
         PAGES,
         "self.column_count != len(decoder.columns)",
         "self.column_count > len(decoder.columns)",
-        ("tests/cython/test_wire_pages.py",),
+        ("tests/cython/test_wire_pages.py::test_wrong_number_of_columns",),
     ),
     Mutant(
         "metadata with one table for all is taken for metadata with a table for each column",
         PAGES,
         "raw[0] != (self.flags & 1)",
         "False",
-        ("tests/cython/test_wire_pages.py",),
+        ("tests/cython/test_wire_pages.py::test_metadata_with_a_table_for_each_column",),
     ),
     Mutant(
         "a number of rows that the body has no room for is believed",
         PAGES,
         "(self.column_count and self.left > (c.end - c.pos) // (4 * self.column_count))",
         "False",
-        ("tests/cython/test_wire_pages.py",),
+        ("tests/cython/test_wire_pages.py::test_wrong_number_of_rows",),
     ),
     Mutant(
         "rows that two greenlets read at once come twice",
@@ -154,14 +154,17 @@ WIRE_MUTANTS = (
         "        if self.left != left or (self.made is None) != first:\n"
         "            return 0  # an application's code has let another greenlet run, which has read these rows too\n",
         "",
-        ("tests/driver/test_shared_pages.py",),
+        ("tests/driver/test_shared_pages.py::test_a_factory_that_switches",),
     ),
     Mutant(
         "the first of several pages passes for the whole result",
         PAGES,
         "self.paging_state is not None or self.error is not None",
         "self.error is not None",
-        ("tests/driver/test_resultset.py",),
+        (
+            "tests/driver/test_response.py::test_start_fetching_next_page_by_hand",
+            "tests/cython/test_wire_pages.py::test_a_short_page_that_is_the_last_one",
+        ),
     ),
     # -- requests
     Mutant(
@@ -197,7 +200,10 @@ WIRE_MUTANTS = (
         REQUESTS,
         "not self.draining",
         "True",
-        ("tests/net/test_pool.py",),
+        (
+            "tests/net/test_pool.py::test_suspect_ones_last",
+            "tests/net/test_pool.py::test_replaced_ones_finish_what_they_have",
+        ),
     ),
     Mutant(
         "more than fifty greenlets that are to be woken in one turn are not",
@@ -211,7 +217,7 @@ WIRE_MUTANTS = (
         REQUESTS,
         "end - start + size > MAX_PAYLOAD",
         "end - start + size > MAX_PAYLOAD + 1",
-        ("tests/cython/test_wire_segments.py",),
+        ("tests/cython/test_wire_segments.py::test_pack_segments_agrees_with_the_independent_codec",),
     ),
     Mutant(
         "a payload that does not shrink is said to be compressed",
@@ -225,7 +231,7 @@ WIRE_MUTANTS = (
         REQUESTS,
         "one_segment(p + start, cut, False, compress)",
         "one_segment(p + start, cut, True, compress)",
-        ("tests/cython/test_wire_segments.py",),
+        ("tests/cython/test_wire_segments.py::test_pack_segments_agrees_with_the_independent_codec",),
     ),
     Mutant(
         "a token at the end of a range belongs to the next one",
@@ -239,7 +245,7 @@ WIRE_MUTANTS = (
         REQUESTS,
         "route is None or route.stale",
         "route is None",
-        ("tests/driver/test_routing.py",),
+        ("tests/driver/test_routing.py::test_what_is_set_on_a_policy_in_use_counts_at_once",),
     ),
 )
 
@@ -285,18 +291,14 @@ CODECS_MUTANTS = (
         BUFFER,
         "<uint64_t><int64_t><signed char>p[0] << shift",
         "<uint64_t><unsigned char>p[0] << shift",
-        ("tests/cython/test_murmur3.py",),
+        ("tests/cython/test_murmur3.py::test_golden_tokens",),
     ),
     Mutant(
         "an element may end a byte behind its collection",
         NESTED,
         "n > cells.left",
         "n > cells.left + 1",
-        (
-            "tests/cython/test_codecs_values.py::test_golden_bytes",
-            "tests/cython/test_codecs_values.py::test_a_cell_of_one_byte_more_or_less",
-            "tests/cython/test_codecs_properties.py::test_every_prefix_is_a_value_or_an_error",
-        ),
+        ("tests/cython/test_codecs_values.py::test_a_cell_of_one_byte_more_or_less",),
     ),
     Mutant(
         "a collection is believed how many elements it has",
@@ -332,21 +334,21 @@ CODECS_MUTANTS = (
         ROWS,
         "n > end - p",
         "n > end - p + 1",
-        ("tests/cython/test_codecs_rows.py",),
+        ("tests/cython/test_codecs_rows.py::test_cut_rows_are_refused",),
     ),
     Mutant(
         "a value that is not set is written as null, which deletes what is there",
         ROWS,
         "<uint32_t>-1 if value is None else <uint32_t>-2",
         "<uint32_t>-1",
-        ("tests/cython/test_codecs_rows.py",),
+        ("tests/cython/test_codecs_rows.py::test_missing_values",),
     ),
     Mutant(
         "a part of the partition key may be null",
         ROWS,
         "PyBytes_AS_STRING(self.key_part)[i]",
         "PyBytes_AS_STRING(self.key_part)[i] and value is not None",
-        ("tests/cython/test_codecs_rows.py",),
+        ("tests/cython/test_codecs_rows.py::test_the_partition_key_must_have_values",),
     ),
     Mutant(
         "the microseconds of a time zone's offset do not count",
@@ -370,7 +372,7 @@ CODECS_MUTANTS = (
         NESTED,
         "[value.get(field) for field in self.field_names]",
         "[value.get(field) for field in sorted(self.field_names)]",
-        ("tests/cython/test_codecs_values.py",),
+        ("tests/cython/test_codecs_values.py::test_user_types_from",),
     ),
 )
 

@@ -85,7 +85,7 @@ MUTANTS = (
         SUPERVISOR,
         "            kept.refusals.failed()\n        else:\n            self.backoff.failed()\n",
         "            self.backoff.failed()\n        else:\n            self.backoff.failed()\n",
-        ("tests/driver/test_hosts.py::test_a_pool_that_cannot_be_filled_keeps_no_other_waiting",),
+        ("tests/driver/test_keyspaces.py::test_a_keyspace_that_somebody_else_has_dropped",),
     ),
     Mutant(
         "the word that a host is up wakes nobody",
