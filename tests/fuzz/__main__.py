@@ -58,9 +58,9 @@ def save_failure() -> Path:
     """The input that ended the campaign, as a file of its own."""
     name, size, rest = (BUILD / "current").read_bytes().split(b" ", 2)
     data = rest[: int(size)]
-    path = FAILURES / name.decode() / hashlib.sha256(data).hexdigest()[:12]
+    path = FAILURES / hashlib.sha256(data).hexdigest()[:12] / name.decode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    path.write_text(f"{data.hex()}\n")
     return path
 
 
@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (default: 600)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="default: any")
     parser.add_argument("--target", default="", help="only this one of the targets in values.py and wires.py")
-    parser.add_argument("--replay", type=Path, help="run one input, in a directory that is called as its target")
+    parser.add_argument("--replay", type=Path, help="run the inputs in a file that is called as its target")
     parser.add_argument("--tests", action="store_true", help="run tests/cython on the sanitizer build before")
     parser.add_argument("--keep", action="store_true", help="put what reaches something new into the corpus, behind it")
     options = parser.parse_args()
@@ -83,8 +83,8 @@ def main() -> int:
     if status := run("tests.fuzz.campaign", "fuzz", str(options.seed), str(options.seconds), options.target):
         path = save_failure()
         print(
-            f"\nexit status {status} with the input {path}\nagain: make fuzz ARGS='--replay {path}'\nOnce mended, move it to "
-            f"tests/fuzz/corpus/{path.parent.name}: tests/cython/test_fuzz_corpus.py runs what is there.",
+            f"\nexit status {status} with the input in {path}\nagain: make fuzz ARGS='--replay {path}'\n"
+            f"Once mended, append it to tests/fuzz/corpus/{path.name}: tests/cython/test_fuzz_corpus.py runs what is there.",
         )
         return 1
     return run("tests.fuzz.campaign", "keep") if options.keep else 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import hashlib
 import mmap
 import random
 import signal
@@ -144,7 +143,7 @@ def fuzz(seed: str, seconds: str, only: str) -> None:
         for campaign in campaigns:
             campaign.go_on(min(SLICE, float(seconds) / len(campaigns)))
     for campaign in campaigns:
-        write(FOUND / campaign.name, campaign.inputs)
+        write(FOUND, campaign.name, campaign.inputs)
         print(
             f"{campaign.name:12} {campaign.runs:9,} inputs {campaign.edges.reached:6,} edges, "
             f"reached by {len(campaign.inputs):,}"
@@ -156,24 +155,25 @@ def keep() -> None:
     for name, target in TARGETS.items():
         edges = Edges()
         inputs = sorted({*kept(name), *seeds(name), *kept(name, FOUND)}, key=lambda data: (len(data), data))
-        write(CORPUS / name, [data for data in inputs if edges.by(target, data)])
+        write(CORPUS, name, [data for data in inputs if edges.by(target, data)])
 
 
 def kept(name: str, where: Path = CORPUS) -> list[bytes]:
-    """The kept inputs of a target."""
-    return [path.read_bytes() for path in sorted((where / name).glob("*"))]
+    """The kept inputs of a target: one on each line, in hexadecimal."""
+    path = where / name
+    return [bytes.fromhex(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def write(where: Path, inputs: list[bytes]) -> None:
-    """Add files for those inputs that have none."""
+def write(where: Path, name: str, inputs: list[bytes]) -> None:
+    """Keep these inputs of a target."""
     where.mkdir(parents=True, exist_ok=True)
-    for data in inputs:
-        (where / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
+    (where / name).write_text("".join(f"{data.hex()}\n" for data in inputs))
 
 
 def replay(path: str) -> None:
-    """Run one input."""
-    TARGETS[Path(path).parent.name](Path(path).read_bytes())
+    """Run the inputs in a file."""
+    for data in kept(Path(path).name, Path(path).parent):
+        TARGETS[Path(path).name](data)
 
 
 if __name__ == "__main__":
