@@ -50,6 +50,7 @@ def test_a_million_from_a_generator(session: Session, node: FakeNode, way: str) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.logs("WARNING more than 1000 different statements have been prepared")
 def test_a_hundred_thousand_texts(node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
     """Prepared and executed, and as simple statements: values in the text must cost time only."""
     node.record = False

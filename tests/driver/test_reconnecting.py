@@ -18,7 +18,7 @@ from tests.driver.hostlife import Told, answers, connected, settle
 from tests.driver.support import cluster_of, eventually, pooled
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
-from tests.support.logs import UNREACHABLE
+from tests.support.logs import REFUSED, UNREACHABLE
 
 pytestmark = pytest.mark.logs(UNREACHABLE)
 
@@ -150,6 +150,7 @@ class Restarts:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.logs(REFUSED)
 def test_a_thousand_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     """At random phases, the password being changed now and then: all pools are full again within the longest pause and the
     time of a handshake, however many came before (pitfall C2).
