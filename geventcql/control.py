@@ -483,10 +483,10 @@ class ControlConnection:
     def shutdown(self) -> None:
         """Close it for good."""
         self._is_shutdown = True
+        if self._reconciler is not None:
+            self._reconciler.kill()  # first: what it is reading is not to be missed
         if self._connection is not None:
             self._connection.close()
         closed = ConnectionShutdown("the Cluster was shut down", None)
         for waited_for in (self._asked_for, self._refreshed):
             waited_for.set_exception(closed)
-        if self._reconciler is not None:
-            self._reconciler.kill()

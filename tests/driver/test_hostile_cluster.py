@@ -24,6 +24,8 @@ from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode, Opcode, Rows, Void, schema_event, status_change, topology_change
 from tests.support.system import PEERS_V2_COLUMNS, NodeInfo
 
+pytestmark = pytest.mark.logs("WARNING ")
+
 PEERS = "SELECT * FROM system.peers_v2"
 LOCAL = "SELECT * FROM system.local WHERE key='local'"
 MIB = 1024 * 1024

@@ -21,6 +21,8 @@ from geventcql.trace import QueryTrace
 from tests.driver.support import cluster_of, outcome
 from tests.support.fakenode import AuthChallenge, Authenticate, AuthSuccess, Error, ErrorCode, FakeNode, Opcode, Rows, Void
 
+pytestmark = pytest.mark.logs("WARNING ", r"ERROR control connection: .* sent a challenge")
+
 SECRET = "hunter2"
 TEXT = "INSERT INTO t (k, v) VALUES (?, ?)"
 LITERAL = f"INSERT INTO t (k, v) VALUES (1, '{SECRET}')"

@@ -20,6 +20,7 @@ from geventcql.session import Session
 from tests.driver.support import BY_KEY, cluster_of, collected, eventually, have_keyspaces, in_hub, outcome, pooled
 from tests.support.fakenode import NEVER, FakeNode, Opcode, Ready, Rows, Void, paged
 from tests.support.logs import UNREACHABLE
+from tests.support.replies import topology_change
 
 pytestmark = pytest.mark.logs(UNREACHABLE)
 
@@ -118,6 +119,17 @@ def test_nothing_new_is_taken_while_the_rest_ends(node: FakeNode) -> None:
         cluster.connect()
     ending.get(timeout=10)
     assert future.result().one().v == 1
+
+
+def test_what_is_read_meanwhile_is_not_missed(node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
+    cluster = cluster_of(node, topology_event_refresh_window=0)
+    cluster.connect()
+    reading = node.on(lambda request: "system.peers" in (request.text or ""), NEVER)
+    node.push(topology_change("NEW_NODE", "127.0.0.99", node.port))
+    eventually(lambda: reading.hits)
+    cluster.shutdown(0)
+    eventually(lambda: not node.connections)
+    assert not caplog.records
 
 
 def test_submitted_work_is_waited_for(node: FakeNode) -> None:
