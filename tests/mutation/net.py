@@ -304,4 +304,11 @@ MUTANTS = (
         "return super().pending()",
         ("tests/net/test_transfer.py::test_what_tls_has_taken_from_the_socket_has_come",),
     ),
+    Mutant(
+        "whatever a server answers to USE, the connection counts as being in the keyspace",
+        OPENING,
+        "            if not isinstance(message, responses.SetKeyspace):",
+        "            if message is None:",
+        ("tests/net/test_opening.py::test_use_is_answered_by_something_else",),
+    ),
 )
