@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Mutant
 
+KEEPING = "geventcql/keeping.py"
 SUPERVISOR = "geventcql/supervisor.py"
 
 MUTANTS = (
     Mutant(
         "an attempt that was cancelled when it had succeeded leaks its connection",
-        SUPERVISOR,
+        KEEPING,
         "        if self._is_cancelled:\n            self.cancel()\n",
         "",
         ("tests/driver/test_supervisors.py::test_an_attempt_that_succeeds_though_it_was_given_up",),
