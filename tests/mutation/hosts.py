@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from tests.mutation.mutant import Mutant
 
+KEEPING = "geventcql/keeping.py"
 SUPERVISOR = "geventcql/supervisor.py"
 
 MUTANTS = (
     Mutant(
-        "a lost connection wakes nobody who would replace it",
-        SUPERVISOR,
-        "            self.backoff.lost()\n        self._wake.set()\n",
-        "            self.backoff.lost()\n",
-        ("tests/driver/test_host_life.py::test_the_last_connection_is_replaced_at_once_whatever_became_of_the_others",),
-    ),
-    Mutant(
-        "nobody looks at what came of an attempt to connect",
-        SUPERVISOR,
-        "        self._supervisor.reconsider()\n",
-        "        pass\n",
-        ("tests/driver/test_hosts.py::test_a_pool_that_cannot_be_filled_keeps_no_other_waiting",),
-    ),
-    Mutant(
         "an attempt that was cancelled when it had succeeded leaks its connection",
-        SUPERVISOR,
+        KEEPING,
         "        if self._is_cancelled:\n            self.cancel()\n",
         "",
         ("tests/driver/test_supervisors.py::test_an_attempt_that_succeeds_though_it_was_given_up",),
@@ -33,17 +20,7 @@ MUTANTS = (
         SUPERVISOR,
         "        return min(due) if due else None",
         "        return None",
-        (
-            "tests/driver/test_hosts.py::test_pauses_of_nothing_leave_the_hub_time",
-            "tests/driver/test_hosts.py::test_a_host_that_drops_what_it_accepts_is_left_alone_for_the_pauses",
-        ),
-    ),
-    Mutant(
-        "a host that its policy leaves out while it is down is never looked at again",
-        SUPERVISOR,
-        "        if self._attempt is None and self._is_to_be_probed():\n            due.append(self.backoff.due)\n",
-        "",
-        ("tests/driver/test_host_life.py::test_a_remote_host_that_its_policy_leaves_out_while_it_is_down_comes_back",),
+        ("tests/driver/test_hosts.py::test_pauses_of_nothing_leave_the_hub_time",),
     ),
     Mutant(
         "a host that has left is connected to all the same",
@@ -79,13 +56,6 @@ MUTANTS = (
         "                or any(connection.in_flight for connection in pool.open_connections)\n",
         "",
         ("tests/driver/test_keyspaces.py::test_a_pool_that_is_used_is_kept",),
-    ),
-    Mutant(
-        "a keyspace that is not there makes its host one that cannot be connected to",
-        SUPERVISOR,
-        "            kept.refusals.failed()\n        else:\n            self.backoff.failed()\n",
-        "            self.backoff.failed()\n        else:\n            self.backoff.failed()\n",
-        ("tests/driver/test_keyspaces.py::test_a_keyspace_that_somebody_else_has_dropped",),
     ),
     Mutant(
         "the word that a host is up wakes nobody",

@@ -41,7 +41,7 @@ def test_they_fit_the_code() -> None:
 
 
 @cache
-def tests_in(path: str) -> dict[str, str]:
+def marks_in(path: str) -> dict[str, str]:
     """The marks of each test in a file."""
     functions = [node for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)]
     return {function.name: " ".join(map(ast.unparse, function.decorator_list)) for function in functions}
@@ -52,8 +52,8 @@ def test_their_tests_are_there_and_run_in_make_test() -> None:
         assert mutant.tests
         for test in mutant.tests:
             path, _, name = test.partition("::")
-            assert name.partition("[")[0] in tests_in(path), test
-            assert "slow" not in tests_in(path)[name.partition("[")[0]] and not path.startswith("tests/integration"), test
+            assert name.partition("[")[0] in marks_in(path), test
+            assert "slow" not in marks_in(path)[name.partition("[")[0]] and not path.startswith("tests/integration"), test
 
 
 def test_there_are_many_and_no_two_are_the_same() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import socket as std_socket
 import time
@@ -173,19 +172,6 @@ def test_requests_given_up_make_room_at_once() -> None:
             for recorder in [send(connection) for _ in range(4)]:
                 assert connection.orphan(recorder.stream, recorder)  # type: ignore[attr-defined]
             assert rooms == [7, 8, 9, 10]
-
-
-def test_the_child_of_a_fork_leaves_the_stream_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the parent's: nothing is written into it, and what comes is not handed out."""
-    with FakeNode() as node:
-        node.on(Opcode.QUERY, Void())
-        with connected(node) as connection:
-            before = node.count(Opcode.QUERY)
-            with monkeypatch.context() as child:
-                child.setattr(os, "getpid", os.getppid)
-                recorder = send(connection, timeout=None)
-                gevent.sleep(0.05)
-            assert node.count(Opcode.QUERY) == before and recorder.event is None
 
 
 # --- deadlines -------------------------------------------------------------------------------------------------------

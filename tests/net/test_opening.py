@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -19,11 +20,12 @@ from geventcql.errors import (
     AuthenticationFailed,
     ConnectionException,
     CrcMismatchException,
+    DriverException,
     ProtocolVersionUnsupported,
 )
 from geventcql.host import DefaultEndPoint
 from geventcql.net import opening, transport
-from geventcql.net.opening import ConnectionSettings, open_connection, open_negotiated
+from geventcql.net.opening import ConnectionSettings, open_connection, open_in_keyspace, open_negotiated
 from geventcql.net.transport import Resolver, is_numeric, open_transport, resolve
 from geventcql.protocol.constants import Opcode as Op
 from tests.driver.support import outcome
@@ -458,6 +460,13 @@ def test_a_server_that_does_not_check_is_not_checked(tls: Tls) -> None:
     context.verify_mode = ssl.CERT_NONE
     with FakeNode("127.0.0.9", ssl_context=tls.server) as node, connected(node, ssl_context=context) as connection:
         assert wait_all([send(connection, "INSERT")]) == ["page"]
+
+
+def test_use_is_answered_by_something_else() -> None:
+    with FakeNode() as node:
+        node.on(re.compile("^USE"), Void())
+        with pytest.raises(DriverException, match="answered USE with Page"):
+            open_in_keyspace(DefaultEndPoint(node.host, node.port), 4, ConnectionSettings(), "ks")
 
 
 def test_the_next_open_works_after_each_failure(tls: Tls) -> None:
