@@ -38,6 +38,7 @@ def leave(*_):
     sys.exit(3)
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background begins with it ignored
 if HANDLER == "gevent":
     handlers = [gevent.signal_handler(signal.SIGINT, interrupt), gevent.signal_handler(signal.SIGTERM, leave)]
 else:
