@@ -63,7 +63,8 @@ def test_the_main_greenlet_is_told_and_goes_on(node: FakeNode, mute: FakeNode, n
         assert child.tell() is True, act
         gate.clear()
     errors = child.end()
-    assert errors == "" if name == "SIGTERM" else "geventcql.errors" not in errors and "Exception ignored" not in errors
+    right = errors == "" if name == "SIGTERM" else "geventcql.errors" not in errors and "Exception ignored" not in errors
+    assert right, errors
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 3)])
