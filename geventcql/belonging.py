@@ -7,6 +7,7 @@ first connects it anew, in his thread; its Sessions go on then. How the parent's
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
     from geventcql.session import Session
 
 __all__ = ["ClusterBelonging", "Connecting", "SessionBelonging"]
+
+log = logging.getLogger(__name__)
+
+MANY_CLUSTERS = 16
+"""One more is warned of: a Cluster for each call, or for each request of a web application, is a common mistake."""
+
+_connected: WeakSet[ClusterBelonging] = WeakSet()
+_warned = False
 
 
 class Connecting(AsyncResult):  # type: ignore[misc]
@@ -75,6 +84,23 @@ class ClusterBelonging:
 
     def _reconnect(self) -> None:
         raise NotImplementedError
+
+    def _belong(self) -> None:
+        """Belong to this thread, from the beginning of connecting on; until :meth:`_belong_nowhere`."""
+        global _warned
+        self._thread = thread_id()
+        self._loop = gevent.get_hub().loop
+        _connected.add(self)
+        if len(_connected) > MANY_CLUSTERS and not _warned:
+            _warned = True
+            log.warning(
+                "%s Clusters are connected in this process, each over connections of its own: make one and share it, and shut "
+                "down those that nobody needs", len(_connected)
+            )  # fmt: skip
+
+    def _belong_nowhere(self) -> None:
+        self._thread = self._loop = None
+        _connected.discard(self)
 
     def _check_thread(self) -> None:
         """Refuse what would touch the hub of another thread.
@@ -120,7 +146,8 @@ class ClusterBelonging:
         self._waiting, self._with_room = set(), deque()
         kept += [session._begin_anew() for session in list(self.sessions)]
         self._is_forked = self._is_forked or connecting.in_use
-        self._connecting = self._thread = self._loop = None
+        self._connecting = None
+        self._belong_nowhere()
         return kept
 
 

@@ -55,7 +55,6 @@ from geventcql.response import ResponseFuture, ResultSet
 from geventcql.schema import SchemaReader, SchemaRefreshing
 from geventcql.session import Session
 from geventcql.unsupported import ContinuousPagingOptions, GraphAnalyticsExecutionProfile, GraphExecutionProfile
-from geventcql.waiting import thread_id
 
 __all__ = [
     "EXEC_PROFILE_DEFAULT",
@@ -213,11 +212,10 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
         check(self)
         give_resolver(self)
         self._protocol_version = self.protocol_version
-        self._thread = thread_id()
+        self._belong()
         # Without word of schema changes answers to PREPARE would be wrong for ever.
         self._preparer.cache = PreparedCache(self.prepared_cache_size if self.schema_event_refresh_window >= 0 else 0)
         self._scheduler = Scheduler.for_hub()
-        self._loop = gevent.get_hub().loop
         self._greenlets = Greenlets()
         self._decisions = Decisions(self._scheduler, self._greenlets.spawn)
         self._registry = HostRegistry(self)
@@ -457,7 +455,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
             if greenlet is not current:
                 greenlet.kill(block=False)
         self._decisions.end()
-        self._thread = self._loop = None
+        self._belong_nowhere()
 
     def __enter__(self) -> Cluster:
         return self

@@ -19,7 +19,7 @@ from tests.support.fakenode import Error, ErrorCode, FakeNode, Opcode, Ready, Re
 from tests.support.logs import UNREACHABLE
 from tests.support.memory import resident
 
-pytestmark = pytest.mark.logs(UNREACHABLE)
+pytestmark = pytest.mark.logs(UNREACHABLE, r"WARNING \d+ Clusters are connected")
 
 CLUSTERS = 40
 RATE = 40.0
