@@ -8,11 +8,13 @@ import os
 import signal
 from collections.abc import Iterator
 
+import gevent
+import psutil
 import pytest
 from gevent.event import Event
 
 from tests.driver.processes import Child
-from tests.driver.support import own_key, serve_keys
+from tests.driver.support import eventually, own_key, serve_keys
 from tests.support.fakenode import NEVER, FakeNode, Opcode, Request, Rows, paged
 
 ONE = Rows([("v", "int")], [(7,)])
@@ -21,6 +23,7 @@ ACTS = (
 )  # fmt: skip
 ENDS = {"SIGINT": "KeyboardInterrupt()", "SIGTERM": "SystemExit(3)"}
 SECONDS = 2.0
+LOOKS = 5
 
 
 @pytest.fixture
@@ -45,6 +48,22 @@ def mute() -> Iterator[FakeNode]:
         yield started
 
 
+def send(child: Child, name: str) -> None:
+    """Signal a process that waits: it has said so, and sleeps, since all that was to be sent or read is."""
+    assert child.tell() == "waiting"
+    process = psutil.Process(child.process.pid)
+
+    def sleeps() -> bool:
+        for _ in range(LOOKS):
+            if process.status() != psutil.STATUS_SLEEPING:
+                return False
+            gevent.sleep(0.01)
+        return True
+
+    eventually(sleeps, 10)
+    os.kill(child.process.pid, getattr(signal, name))
+
+
 @pytest.mark.parametrize("patch", ["never", "first"])
 @pytest.mark.parametrize("handler", ["python", "gevent"])
 @pytest.mark.parametrize("name", ENDS)
@@ -54,8 +73,7 @@ def test_the_main_greenlet_is_told_and_goes_on(node: FakeNode, mute: FakeNode, n
     child = Child("signalled.py", patch, handler, str(node.port), str(mute.port))
     for act in ACTS:
         child.say(act)
-        assert child.tell() == "waiting"
-        os.kill(child.process.pid, getattr(signal, name))
+        send(child, name)
         assert child.tell() == ENDS[name], act
         mute.mute = act != "connect"
         gate.set()
@@ -73,7 +91,6 @@ def test_the_process_ends(node: FakeNode, mute: FakeNode, handler: str, name: st
     """Nobody catches it."""
     child = Child("signalled.py", "first", handler, str(node.port), str(mute.port))
     child.say("leave")
-    assert child.tell() == "waiting"
-    os.kill(child.process.pid, getattr(signal, name))
+    send(child, name)
     errors = child.end(status, SECONDS)
     assert "Exception ignored" not in errors and "geventcql.errors" not in errors
