@@ -38,3 +38,15 @@ def thread_id() -> int:
     return <uint64_t> PyThread_get_thread_ident() ^ (generation << 48)
 
 
+def of_its_process(method, otherwise):
+    """``method`` of an object that has the :func:`process_number` of its own as ``_process``: where that is not the process that
+    runs, ``otherwise`` is called instead, and the result is None.
+
+    Compiled, so that no signal's handler runs in between: what it raised would keep ``method`` from being called at all.
+    """
+    def guarded(self, *args, **kwargs):
+        if self._process == process_number():
+            return method(self, *args, **kwargs)
+        otherwise()
+        return None
+    return guarded

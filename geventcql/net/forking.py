@@ -16,7 +16,7 @@ from weakref import WeakSet
 import gevent
 from gevent.pool import Group
 
-from geventcql.cython.wire import process_number
+from geventcql.cython.wire import of_its_process, process_number
 
 __all__ = ["Greenlets", "OwnGreenlet", "inherit", "notice", "settle", "spawn", "spawn_later"]
 
@@ -77,14 +77,8 @@ class OwnGreenlet(gevent.Greenlet):  # type: ignore[misc]
         """Whether it was made in the process that this one was forked from, where it goes on."""
         return self._process != process_number()
 
-    def switch(self, *args: Any, **kwargs: Any) -> Any:
-        if self._process == process_number():
-            return super().switch(*args, **kwargs)
-        notice()  # its descriptors are to wake it no more
-        return None
-
-    def throw(self, *args: Any, **kwargs: Any) -> Any:
-        return None if self.is_of_parent else super().throw(*args, **kwargs)
+    switch = of_its_process(gevent.Greenlet.switch, notice)  # its descriptors are to wake it no more
+    throw = of_its_process(gevent.Greenlet.throw, notice)
 
 
 spawn = OwnGreenlet.spawn

@@ -230,7 +230,8 @@ def check_invariants(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     before = Snapshot()
     yield
-    request.node.funcargs.clear()  # all other fixtures have ended
+    if request.node.funcargs is not None:  # it is where the run is being given up
+        request.node.funcargs.clear()  # all other fixtures have ended
     problems = before.settle()
     problems += [f"unexpected in the log: {line}" for line in logs.unexpected(request.node)]
     if problems:
