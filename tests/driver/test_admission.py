@@ -99,6 +99,16 @@ def test_a_deadline_that_passes_in_the_queue(narrow: Session, gate: Event, node:
     assert node.count("SELECT gated") == 5
 
 
+def test_a_deadline_in_the_queue_that_is_earlier_than_those_before(narrow: Session, gate: Event) -> None:
+    sent = fill(narrow, 4)
+    patient = narrow.execute_async("SELECT gated", timeout=30)
+    late = narrow.execute_async("SELECT gated", timeout=0.03)
+    with gevent.Timeout(5), pytest.raises(OperationTimedOut):
+        late.get()
+    gate.set()
+    assert [f.result().one().v for f in [*sent, patient]] == [7] * 5
+
+
 def test_busy_at_the_bound(narrow: Session, gate: Event, node: FakeNode) -> None:
     futures = fill(narrow, 12)
     with pytest.raises(Busy) as raised:

@@ -290,7 +290,8 @@ def test_pools_of_keyspaces_that_nobody_is_in_are_closed(node: FakeNode, monkeyp
     if node.versions[0] >= 5:
         pytest.skip("there are no connections for keyspaces on v5")
     monkeypatch.setattr("geventcql.supervisor.IDLE", 0.02)
-    node.on("SELECT slow", Rows([("v", "int")], [(1,)]).after(0.2))
+    gate = gevent.event.Event()
+    node.on("SELECT slow", Rows([("v", "int")], [(1,)]).when(gate))
     with cluster_of(node) as cluster:
         session = cluster.connect("alpha")
         in_alpha = session.prepare(WHERE)
@@ -300,8 +301,12 @@ def test_pools_of_keyspaces_that_nobody_is_in_are_closed(node: FakeNode, monkeyp
         eventually(lambda: {pool.keyspace for pool in session.get_pools()} == {None, "beta", "Quoted"})
         eventually(lambda: len(node.connections) == 4)
         slow = other.execute_async("SELECT slow")
+        [beta] = [pool for pool in session.get_pools() if pool.keyspace == "beta"]
         other.set_keyspace("Quoted")
-        assert slow.result().one().v == 1  # its pool was kept for it
+        gevent.sleep(0.1)
+        assert not beta.is_shutdown, "it is kept for the request"
+        gate.set()
+        assert slow.result().one().v == 1
         eventually(lambda: {pool.keyspace for pool in session.get_pools()} == {None, "Quoted"})
         assert session.execute(in_alpha).one().name == "alpha"  # opened again for it
         assert session.execute(WHERE).one().name == "Quoted"

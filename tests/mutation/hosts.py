@@ -55,7 +55,7 @@ MUTANTS = (
         SUPERVISOR,
         "                or any(connection.in_flight for connection in pool.open_connections)\n",
         "",
-        ("tests/driver/test_keyspaces.py::test_a_pool_that_is_used_is_kept",),
+        ("tests/driver/test_keyspaces.py::test_pools_of_keyspaces_that_nobody_is_in_are_closed",),
     ),
     Mutant(
         "the word that a host is up wakes nobody",

@@ -239,7 +239,7 @@ MUTANTS = (
         POOL,
         "if connection in self.connections and connection not in self._leaving:",
         "if connection in self.connections:",
-        ("tests/net/test_pool.py::test_too_many_orphans_replace_a_connection_once",),
+        ("tests/net/test_pool.py::test_a_connection_that_ends_before_its_successor_is_there",),
     ),
     Mutant(
         "nobody watches a connection that is being drained",

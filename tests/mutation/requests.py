@@ -277,14 +277,14 @@ MUTANTS = (
         ADMISSION,
         "        if self._heap:\n            self._arm(self._heap[0][0])\n",
         "",
-        ("tests/driver/test_admission.py::test_deadlines_of_attempts_that_wait_together",),
+        ("tests/driver/test_admission.py::test_a_deadline_that_passes_in_the_queue",),
     ),
     Mutant(
         "an earlier deadline in a queue is kept late",
         ADMISSION,
         "        if execution.deadline < self._armed:\n",
         "        if self._timer is None:\n",
-        ("tests/driver/test_admission.py::test_deadlines_of_attempts_that_wait_together",),
+        ("tests/driver/test_admission.py::test_a_deadline_in_the_queue_that_is_earlier_than_those_before",),
     ),
     Mutant(
         "one request more than allowed may wait",
@@ -320,7 +320,7 @@ MUTANTS = (
         "        if execution.deadline <= monotonic():  # the timer is late\n            execution.expire()\n"
         "            return True\n",
         "",
-        ("tests/driver/test_admission.py::test_late_requests_whose_ends_make_room",),
+        ("tests/driver/test_admission.py::test_room_that_comes_late",),
     ),
     Mutant(
         "requests that wait their turn in a throttle are started by the last one's timer only",

@@ -151,7 +151,8 @@ def test_too_many_orphans_replace_a_connection_once(pool: Pool, node: FakeNode, 
 def test_a_connection_that_ends_before_its_successor_is_there(pool: Pool) -> None:
     first, second = _idle(pool)
     pool.succeed(first)
-    assert pool.missing == 1
+    pool.succeed(first)
+    assert pool.missing == 1 and pool.below == [1], "told once"
     first.defunct(ValueError("x"))
     assert pool.connections == [second] and pool.missing == 1
 
