@@ -267,12 +267,12 @@ class Execution(RequestState):
     def _explain(self, error: Any) -> None:
         """Leave on the error what an application needs to understand it."""
         error.host = getattr(error, "host", None) or self.host
+        if getattr(error, "waited", None) is None:
+            error.waited = self.waited
         error.elapsed = monotonic() - self.started
         error.attempts = self.attempts
         if getattr(error, "in_flight", None) is None:
             error.in_flight = self.connection.in_flight if self.connection is not None else 0
-        if getattr(error, "waited", None) is None:
-            error.waited = self.waited
         error.hub_lag = self.session.cluster._scheduler.recent_lag()
 
     # -- the cold path: a greenlet of the request's own ----------------------------------------------------------------

@@ -342,7 +342,7 @@ def test_a_policy_that_switches_when_it_is_asked(version: int) -> None:
             eventually(lambda: len(nodes[0].connections) == len(pooled(sessions[0])) + 1)
 
 
-@pytest.mark.logs(r"ValueError .*Odd .* failed$")
+@pytest.mark.logs(r"ValueError <Host: .*> failed in set_up\(\)$")
 def test_a_conviction_policy_that_raises(node: FakeNode) -> None:
     class Odd(SimpleConvictionPolicy):
         def reset(self) -> None:

@@ -20,7 +20,7 @@ from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import FakeNode
 from tests.support.logs import REFUSED, UNREACHABLE
 
-pytestmark = pytest.mark.logs(UNREACHABLE)
+pytestmark = pytest.mark.logs(UNREACHABLE, r"WARNING \d+ Clusters are connected")
 
 LONGEST = 0.2
 """The longest pause between attempts, seconds, while nodes restart again and again."""
