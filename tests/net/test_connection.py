@@ -352,7 +352,7 @@ def test_a_flood_of_small_frames_does_not_stall_the_hub() -> None:
     assert ticks > 50 and stall < 0.02
 
 
-@pytest.mark.parametrize("size", [10_000, 100_000, 4_000_000])
+@pytest.mark.parametrize("size", [10_000, 100_000, 1_000_000])
 def test_huge_pages_do_not_stall_the_hub(size: int) -> None:
     turns, ticks, stall = _flooded(size, 200_000_000 // size)
     # the end of one body and what a recv brought of the next may be over the bound

@@ -153,7 +153,7 @@ def test_big_pages_both_ways_at_once_over_tls(version: int, tls: Tls) -> None:
         with connected(node, version, ssl_context=tls.client, sockopts=buffers) as connection:
             rng = random.Random(version)
             for _ in range(3):
-                texts = [f"{n} " + chr(97 + n) * rng.randrange(1_300_000) for n in range(6)]
+                texts = [f"{n} " + chr(97 + n) * rng.randrange(1_000_000) for n in range(6)]
                 asked = [send(connection, text, timeout=None) for text in texts]
                 assert set(wait_all(asked, 30)) == {"frame"}
                 bodies = [recorder.argument.body for recorder in asked]
