@@ -254,12 +254,13 @@ def execute_concurrent_async(
                     session, statements_and_parameters, concurrency, raise_on_first_error, False, execution_profile
                 )
             )
-        except Exception as error:
+        except (Exception, gevent.Timeout) as error:
             results.set_exception(error)
 
     def ended(greenlet: Any) -> None:
         if not results.ready():
-            results.set_exception(ConnectionShutdown("the Cluster was shut down while the statements were executed"))
+            why = "the Cluster was shut down" if greenlet.exception is None else repr(greenlet.exception)
+            results.set_exception(ConnectionShutdown(f"{why} while the statements were executed"))
 
     session._spawn(run).rawlink(ended)
     return results

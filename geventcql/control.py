@@ -68,14 +68,6 @@ SUSPECT_PAUSE = 1.0
 """Seconds between looks at a connection that has fallen silent."""
 FIRST_HOSTS = 3
 """So many known hosts are tried before the contact points: when all have moved, those alone know where to."""
-PAGE_SIZE = 500
-"""Rows per page of the driver's own queries: what is decoded in one go keeps the hub for a few milliseconds at most."""
-
-
-MOST_READ = 128 * 1024 * 1024
-"""Bytes of the answer to one of the driver's own queries, all its pages together."""
-LEAST_PAGE = 16 * 1024
-"""What a page counts for at least: empty ones may not go on for ever either."""
 MOST_NODES = 10_000
 
 

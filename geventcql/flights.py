@@ -79,10 +79,11 @@ def landed(flight: AsyncResult) -> Any:
     error = flight.exception
     if error is None:
         return flight.value
+    own = _own(error)
     try:
-        raise _own(error) from error
+        raise own from (None if own is error else error)
     finally:
-        del error, flight  # the error leads here, and is not to lead back to itself
+        del own, error, flight  # the error leads here, and is not to lead back to itself
 
 
 def _own(error: BaseException) -> BaseException:

@@ -35,7 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-LEAST_FRAME = 1024 * 1024
+LEAST_FRAME = 16 * 1024 * 1024
 """So long may be what is no result."""
 
 _REFUSED = {
@@ -79,6 +79,7 @@ class _WayIn:
 
     def __set__(self, cluster: Any, value: Any) -> None:
         self._check(value)
+        cluster._check_thread()
         setattr(cluster, self._own, value)
         cluster._way_in_changed()
 

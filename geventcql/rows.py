@@ -32,7 +32,7 @@ RowFactory = Callable[[Sequence[str], Sequence[tuple[Any, ...]]], Sequence[Any]]
 
 _EDGES = re.compile(r"\A[^a-zA-Z0-9]+|[^a-zA-Z0-9_]+\Z")
 _ODD = re.compile(r"[^a-zA-Z0-9]")
-_MOST_FIELDS = 4096
+_MOST_FIELDS = 16_384
 
 
 def tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
@@ -55,10 +55,12 @@ def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
     Names are cleaned as cassandra-driver does: what is not a letter or digit goes at both ends (trailing underscores
     stay) and becomes an underscore inside. If that leaves a name Python refuses, or two alike, a warning is logged,
     once per class, and positional names (`field_0_`) or a trailing underscore take their place. Rows of more than
-    4,096 columns are plain tuples: making a class takes longer the more fields it has.
+    16,384 columns are plain tuples: making a class takes longer the more fields it has.
     """
     if len(names) > _MOST_FIELDS:
-        log.warning("The rows have %d columns, too many for a named tuple: they are plain tuples.", len(names))
+        log.warning(
+            "The rows have %d columns, too many for named tuples: they are plain. dict_factory has their names.", len(names)
+        )  # fmt: skip
         return _PlainRow
     clean = [_ODD.sub("_", _EDGES.sub("", name)) for name in names]
     fields: dict[str, None] = {}
@@ -71,10 +73,11 @@ def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
         again[wanted] = len(field) - len(wanted)
         fields[field] = None
     if list(fields) != clean:
+        changed = {name: field for name, field, tidy in zip(names, fields, clean, strict=True) if field != tidy}
         log.warning(
-            "The columns %s do not all give valid and distinct names for a named tuple; its fields are %s. "
+            "Not all columns give valid and distinct names for a named tuple; of these the fields have other names: %s. "
             'Aliases (SELECT "<column>" AS name) or another row_factory avoid this.',
-            reprlib.repr(list(names)), reprlib.repr(list(fields)),
+            reprlib.repr(changed),
         )
     return namedtuple("Row", fields)
 

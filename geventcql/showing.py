@@ -18,18 +18,24 @@ MOST_WORDS = 10
 MOST_OF_EACH = 1000
 """Characters of each."""
 
-# Quoted names stay; strings and blobs do not, be they cut off.
-_NAMES_AND_LITERALS = re.compile(r"""("[^"]*")|'[^']*(?:'|\Z)|\$\$.*?(?:\$\$|\Z)|\b0[xX][0-9a-fA-F]+""", re.DOTALL)
+# Quoted names stay; strings and blobs do not, be they cut off, nor do comments, whose quotes are none.
+_NAMES_AND_LITERALS = re.compile(
+    r"""("[^"]*")|'[^']*(?:'|\Z)|\$\$.*?(?:\$\$|\Z)|\b0[xX][0-9a-fA-F]+|((?:--|//)[^\n]*|/\*.*?(?:\*/|\Z))""", re.DOTALL
+)
 _LITERAL = "'...'"
 
 
 def shown_cql(text: str | None) -> str:
-    """CQL with ``'...'`` in place of its strings and blobs, cut off behind 500 characters."""
+    """CQL with ``'...'`` in place of its strings and blobs, ``--`` in place of comments, cut off behind 500 characters."""
     if text is None:
         return ""
-    masked = _NAMES_AND_LITERALS.sub(lambda found: found[1] or _LITERAL, text[: 4 * MOST_CQL])
+    masked = _NAMES_AND_LITERALS.sub(_shown, text[: 4 * MOST_CQL])
     masked = masked.replace(_LITERAL * 2, _LITERAL)  # a doubled quote is no end of a string
     return masked if len(masked) <= MOST_CQL and len(text) <= 4 * MOST_CQL else masked[:MOST_CQL] + "..."
+
+
+def _shown(found: re.Match[str]) -> str:
+    return found[1] or (_LITERAL if found[2] is None else "--")
 
 
 def shown_words(texts: Sequence[str]) -> str:

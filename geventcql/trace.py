@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
+from geventcql.showing import shown_cql
 from geventcql.util import unix_time_from_uuid1
 
 __all__ = ["QueryTrace", "TraceEvent"]
@@ -32,7 +33,7 @@ class TraceEvent:
         self.thread_name = thread_name
 
     def __repr__(self) -> str:
-        return f"{self.description} on {self.source}[{self.thread_name}] at {self.datetime}"
+        return f"{shown_cql(self.description)} on {self.source}[{self.thread_name}] at {self.datetime}"
 
 
 class QueryTrace:

@@ -21,7 +21,7 @@ odd_names = st.lists(
 )
 
 
-@pytest.mark.logs("WARNING The columns")
+@pytest.mark.logs("WARNING Not all columns")
 @given(odd_names)
 def test_field_names_are_those_of_cassandra_driver(names: list[str]) -> None:
     values = tuple(range(len(names)))
@@ -39,7 +39,7 @@ def test_the_class_is_cached_by_names() -> None:
     assert type(rows.named_tuple_factory(["a", "b"], [(1, 2)])[0]) is first
 
 
-@pytest.mark.logs("WARNING The columns")
+@pytest.mark.logs("WARNING Not all columns")
 def test_odd_names_warn_once(caplog: pytest.LogCaptureFixture) -> None:
     names = ("class", "ok", "ok", "only in this test")
     rows.named_tuple_class.cache_clear()

@@ -86,15 +86,20 @@ cdef class CqlType:
 
     def decode(self, data):
         """The value that `data`, bytes-like, stands for, None for None; DecodeError if it is wrong."""
+        global absent, absent_allowed
         cdef bytes cell
+        cdef Py_ssize_t before, allowed_before
         if data is None:
             return None
         cell = data if type(data) is bytes else bytes(data)
+        before, allowed_before = absent, absent_allowed  # a page may be under way, whose user types' classes call this
         allow_absent(PyBytes_GET_SIZE(cell))
         try:
             return self.read(PyBytes_AS_STRING(cell), PyBytes_GET_SIZE(cell))
         except Exception as exc:
             raise decode_error("<value>", self, exc) from exc
+        finally:
+            absent, absent_allowed = before, allowed_before
 
     def __eq__(self, other):
         return type(self) is type(other) and self.cass_name == (<CqlType>other).cass_name

@@ -231,7 +231,9 @@ cdef class FrameSplitter:
 
     cdef Py_ssize_t limit(self, int opcode) noexcept:
         """The longest body of such a reply."""
-        return self.max_frame if opcode == OP_RESULT and not self.negotiating else self.unasked
+        if opcode == OP_RESULT or opcode == OP_ERROR:  # which may quote a statement of any length
+            return self.unasked if self.negotiating else self.max_frame
+        return self.unasked
 
     cdef int refuse(self, const uint8_t* head, Py_ssize_t n) except -1:
         seen = PyBytes_FromStringAndSize(<const char*> head, n)

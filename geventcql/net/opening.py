@@ -226,16 +226,16 @@ def _shake_hands(connection: Connection, settings: ConnectionSettings, deadline:
         if isinstance(reply, Page):
             raise ProtocolError(f"{endpoint} answered the handshake with a result of a query; is that its port for CQL?")
         message = responses.decode(reply.opcode, reply.flags, reply.body, reply.version)
-        if deadline is not None and monotonic() > deadline:
-            raise ConnectionException(
-                f"{endpoint} has answered, but the handshake was not over within {settings.connect_timeout} s", endpoint
-            )
         slow = ConnectionException(
             f"cannot connect to {endpoint}: the authenticator of auth_provider gave no token in {settings.connect_timeout} s",
             endpoint,
         )
         with gevent.Timeout(None if deadline is None else max(0.001, deadline - monotonic()), slow):
             request = handshake.receive(message, reply.version)
+        if request is not None and deadline is not None and monotonic() > deadline:
+            raise ConnectionException(
+                f"{endpoint} has answered, but the handshake was not over within {settings.connect_timeout} s", endpoint
+            )
 
 
 def _failed(endpoint: Any, error: BaseException) -> ConnectionException:

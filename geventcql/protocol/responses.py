@@ -354,8 +354,8 @@ def _prepared(reader: Reader, version: int, user_types: UserTypes | None) -> Pre
     pk_indexes = None
     if version >= ProtocolVersion.V4:
         pk_count = reader.count("number of partition key columns")
-        if pk_count > count:
-            raise FrameError(f"bad message: {pk_count} of a statement's {count} parameters are its partition key")
+        if pk_count > 0xFFFF:  # more than there are parameters is right: a named one may stand for several columns
+            raise FrameError(f"bad message: {pk_count} columns of a partition key")
         pk_indexes = tuple([reader.short("index of a partition key column") for _ in range(pk_count)])
     bind_columns, reader.pos = read_columns(reader.body, reader.pos, flags & ROWS_GLOBAL_TABLE_SPEC, count, user_types)
     if pk_indexes and max(pk_indexes) >= count:

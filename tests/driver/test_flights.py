@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gevent
 import pytest
+from gevent.event import AsyncResult
 
 from geventcql.errors import ConnectionShutdown
-from geventcql.flights import Flights
+from geventcql.flights import Flights, landed
 from geventcql.session import Session
 
 
@@ -29,3 +30,19 @@ def test_work_that_fails_is_done_again_for_the_next(session: Session) -> None:
     with pytest.raises(ValueError):
         failed.get(timeout=5)
     assert flights.join("key", int, "3").get(timeout=5) == 3
+
+
+class Odd(Exception):
+    """One that cannot be made of its arguments."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(a + b)
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), Odd(1, 2), gevent.Timeout()], ids=["copied", "not copied", "a timeout"])
+def test_no_error_is_its_own_cause(error: BaseException) -> None:
+    flight = AsyncResult()
+    flight.set_exception(error)
+    with pytest.raises(type(error)) as raised:
+        landed(flight)
+    assert raised.value.__cause__ is (error if isinstance(error, ValueError) else None)

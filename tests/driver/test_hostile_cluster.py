@@ -71,9 +71,9 @@ def test_pages_without_end(
 
 
 def test_an_answer_that_is_too_long_is_that_hosts_alone(nodes: FakeCluster) -> None:
-    nodes[0].on("SELECT v FROM t", claims(Opcode.RESULT, 2 * MIB + 1))
+    nodes[0].on("SELECT v FROM t", claims(Opcode.RESULT, 16 * MIB + 1))
     nodes[1].on("SELECT v FROM t", rows=[("v", "int")], data=[(7,)])
-    with cluster_of(nodes, max_frame_size=2 * MIB) as cluster:
+    with cluster_of(nodes, max_frame_size=16 * MIB) as cluster:
         session = cluster.connect(wait_for_all_pools=True)
         statement = SimpleStatement("SELECT v FROM t", is_idempotent=True)
         for _ in range(4):
@@ -81,10 +81,10 @@ def test_an_answer_that_is_too_long_is_that_hosts_alone(nodes: FakeCluster) -> N
         [bad] = [host for host in session.hosts if host.address == nodes[0].host]
         eventually(lambda: session.get_pools()[0].connections and session.get_pools()[1].connections)
         error = outcome(lambda: session.execute(SimpleStatement("SELECT v FROM t"), host=bad))
-        assert "claims a body of 2097153 bytes; the limit is 2097152" in str(error)
+        assert "claims a body of 16777217 bytes; the limit is 16777216" in str(error)
         assert isinstance(error, Exception) and "FrameError" in repr(chain(error))
-    for size in (MIB - 1, 256 * MIB + 1):
-        with pytest.raises(ValueError, match="max_frame_size must be 1048576 to 268435456 bytes"):
+    for size in (16 * MIB - 1, 256 * MIB + 1):
+        with pytest.raises(ValueError, match="max_frame_size must be 16777216 to 268435456 bytes"):
             Cluster(max_frame_size=size)
 
 
@@ -169,11 +169,11 @@ def test_empty_pages_without_end_can_be_left(session: Session, node: FakeNode) -
 
 
 def test_rows_too_wide_for_a_class(session: Session, node: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
-    columns = [(f"c{index}", "int") for index in range(4097)]
-    node.on("SELECT v FROM t", rows=columns, data=[[1] * 4097, [2] * 4097])
+    columns = [(f"c{index}", "int") for index in range(16_385)]
+    node.on("SELECT v FROM t", rows=columns, data=[[1] * 16_385, [2] * 16_385])
     rows = session.execute("SELECT v FROM t").all()
-    assert rows == [(1,) * 4097, (2,) * 4097] and not hasattr(rows[0], "_fields")
-    assert "4097 columns, too many for a named tuple" in caplog.text
+    assert rows == [(1,) * 16_385, (2,) * 16_385] and not hasattr(rows[0], "_fields")
+    assert "16385 columns, too many for named tuples" in caplog.text
 
 
 def test_many_columns_of_one_name(caplog: pytest.LogCaptureFixture) -> None:

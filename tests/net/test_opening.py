@@ -45,6 +45,7 @@ from tests.support.fakenode import (
     Ready,
     Void,
 )
+from tests.support.native import block
 from tests.support.tls import Tls
 
 VERSIONS = pytest.mark.parametrize("version", [3, 4, 5])
@@ -128,6 +129,19 @@ def test_accepts_slowly() -> None:
         assert isinstance(late, ConnectionException) and "did not answer" in str(late), late
         for connection in opened:
             connection.close()
+
+
+@VERSIONS
+def test_an_answer_that_is_here_counts_however_late_it_is_looked_at(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(opcode: int, *args: Any) -> Any:
+        if opcode == Op.READY:
+            block(0.6)
+        return decode(opcode, *args)
+
+    decode = opening.responses.decode
+    monkeypatch.setattr(opening.responses, "decode", slow)
+    with FakeNode() as node:
+        connect(node, version, connect_timeout=0.5).close()
 
 
 @VERSIONS

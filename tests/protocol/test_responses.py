@@ -313,8 +313,13 @@ def test_counts_of_columns_that_lie(version: int, count: int) -> None:
 
 def test_a_count_of_partition_key_columns_that_lies() -> None:
     body = o.b4(4) + o.short_blob(b"id") + o.b4(1) + o.b4(2) + o.b4(2**31 - 1) + o.b2(0)
-    with pytest.raises(FrameError, match="2147483647 of a statement's 2 parameters are its partition key"):
+    with pytest.raises(FrameError, match="2147483647 columns of a partition key"):
         decode(Opcode.RESULT, 0, body, 4)
+
+
+def test_one_parameter_may_be_several_columns_of_the_partition_key() -> None:
+    """``k1 = :k AND k2 = :k`` where parameters of one name are one."""
+    assert decode(Opcode.RESULT, 0, prepared_body(4, pk=(0, 0, 1)), 4).pk_indexes == (0, 0, 1)
 
 
 # -- rows ----------------------------------------------------------------

@@ -141,6 +141,7 @@ class Snapshot:
 
     def __init__(self) -> None:
         _driver.watch()
+        _driver.ending.clear()  # what fixtures of modules have made ends in a later test, and may be held until behind it
         self._spawns = _spawned.count
         if _last_scan.spawns != _spawned.count:
             _greenlets()
