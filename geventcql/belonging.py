@@ -91,11 +91,12 @@ class ClusterBelonging:
         self._thread = thread_id()
         self._loop = gevent.get_hub().loop
         _connected.add(self)
-        if len(_connected) > MANY_CLUSTERS and not _warned:
+        count = sum(cluster._thread == self._thread for cluster in list(_connected))
+        if count > MANY_CLUSTERS and not _warned:
             _warned = True
             log.warning(
-                "%s Clusters are connected in this process, each over connections of its own: make one and share it, and shut "
-                "down those that nobody needs", len(_connected)
+                "%s Clusters are connected in this thread, each over connections of its own: make one and share it, and shut "
+                "down those that nobody needs", count
             )  # fmt: skip
 
     def _belong_nowhere(self) -> None:

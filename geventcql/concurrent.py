@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from operator import itemgetter
@@ -82,7 +82,7 @@ def _cancel(futures: Iterable[Any]) -> None:
 
 def _ordered(
     session: Session, requests: Iterator[tuple[Any, Any]], concurrency: int, profile: Any
-) -> Iterator[ResponseFuture | _Failed]:
+) -> Generator[ResponseFuture | _Failed, None, None]:
     """Futures in the order of the requests, each ended."""
     window: deque[Any] = deque()
     try:
@@ -102,7 +102,7 @@ def _ordered(
 
 def _unordered(
     session: Session, requests: Iterator[tuple[Any, Any]], concurrency: int, profile: Any
-) -> Iterator[tuple[int, ResponseFuture | _Failed]]:
+) -> Generator[tuple[int, ResponseFuture | _Failed], None, None]:
     """(number of the request, future), in the order in which they end."""
     ended: SimpleQueue = SimpleQueue()
     under_way: dict[Any, int] = {}
@@ -146,9 +146,10 @@ def imap(
     _check(session, concurrency)
     requests = ((statement, values) for values in parameters)
     if ordered:
-        return _Outcomes(_ordered(session, requests, concurrency, execution_profile), _result)
+        in_order = _ordered(session, requests, concurrency, execution_profile)
+        return _Outcomes(in_order, _result, in_order.close)
     unordered = _unordered(session, requests, concurrency, execution_profile)
-    return _Outcomes(map(itemgetter(1), unordered), _result)
+    return _Outcomes(map(itemgetter(1), unordered), _result, unordered.close)
 
 
 class _Outcomes:
@@ -156,9 +157,10 @@ class _Outcomes:
     whoever waits elsewhere than where it was begun to end it.
     """
 
-    def __init__(self, futures: Iterator[Any], outcome: Callable[[Any], Any]) -> None:
+    def __init__(self, futures: Iterator[Any], outcome: Callable[[Any], Any], close: Callable[[], None]) -> None:
         self._futures = futures
         self._outcome = outcome
+        self._close = close
         self._thread = thread_id()
 
     def __iter__(self) -> Iterator[Any]:
@@ -167,6 +169,11 @@ class _Outcomes:
     def __next__(self) -> Any:
         refuse_elsewhere(self._thread)
         return self._outcome(next(self._futures))
+
+    def close(self) -> None:
+        """Send nothing more, and wait for nothing that is under way, as a generator's ``close``."""
+        refuse_elsewhere(self._thread)
+        self._close()
 
 
 def _result(future: ResponseFuture | _Failed) -> Any:
@@ -203,10 +210,8 @@ def execute_concurrent(
     _check(session, concurrency)
     requests = iter(statements_and_parameters)
     if results_generator:
-        return _Outcomes(
-            _ordered(session, requests, concurrency, execution_profile),
-            partial(_outcome, raise_errors=raise_on_first_error),
-        )
+        in_order = _ordered(session, requests, concurrency, execution_profile)
+        return _Outcomes(in_order, partial(_outcome, raise_errors=raise_on_first_error), in_order.close)
     results: dict[int, ExecutionResult] = {}
     for number, future in _unordered(session, requests, concurrency, execution_profile):
         results[number] = _outcome(future, raise_on_first_error)

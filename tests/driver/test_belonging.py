@@ -1,4 +1,4 @@
-"""How many Clusters a process has connected."""
+"""How many Clusters a thread has connected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.fakenode import FakeNode
 MANY = belonging.MANY_CLUSTERS
 
 
-@pytest.mark.logs("WARNING 17 Clusters are connected in this process")
+@pytest.mark.logs("WARNING 17 Clusters are connected in this thread")
 def test_many_connected_clusters_are_warned_of_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(belonging, "_warned", False)
     monkeypatch.setattr(belonging, "_connected", type(belonging._connected)())
@@ -28,4 +28,4 @@ def test_many_connected_clusters_are_warned_of_once(caplog: pytest.LogCaptureFix
         for cluster in clusters[MANY:]:
             cluster.connect()
         (message,) = caplog.messages
-        assert message.startswith(f"{MANY + 1} Clusters are connected in this process")
+        assert message.startswith(f"{MANY + 1} Clusters are connected in this thread")

@@ -83,6 +83,22 @@ def test_leaving_early_stops_the_sending(session: Session, node: FakeNode, way: 
     assert node.count(BY_KEY) <= after
 
 
+@pytest.mark.parametrize("way", ["imap", "imap_unordered", "execute_concurrent"])
+def test_an_iterator_that_is_closed_sends_nothing_more(session: Session, node: FakeNode, way: str) -> None:
+    prepared = session.prepare(BY_KEY)
+    pulled = itertools.count()
+    values = ((next(pulled),) for _ in itertools.count())
+    if way == "execute_concurrent":
+        results = session.execute_concurrent(((prepared, each) for each in values), 20, results_generator=True)
+    else:
+        results = getattr(session, way)(prepared, values, concurrency=20)
+    next(results)
+    results.close()
+    assert list(results) == []
+    assert next(pulled) <= 22
+    eventually(lambda: settled(session))
+
+
 @pytest.mark.parametrize("way", ["imap", "imap_unordered"])
 def test_no_more_than_asked_for_at_once(session: Session, node: FakeNode, way: str) -> None:
     most = [0]
