@@ -239,24 +239,19 @@ class Execution(RequestState):
             self.connection.orphan(self.stream, self)
 
     def _finish(self, value: Any) -> None:
-        if not self.done:
-            self.done = True
-            sink, self.sink = self.sink, None
-            sink.finish(value)
+        if self.end(value, None):
             self._measure()
 
     def _fail(self, error: BaseException) -> None:
         if self.done:
             return
         error = as_outcome(error, self.host)
-        self.done = True
-        sink, self.sink = self.sink, None
         try:
             with suppress(Exception):  # an application's error may take no attributes
                 self._explain(error)
         finally:
-            sink.fail(error)
-            self._measure(error)
+            if self.end(None, error):
+                self._measure(error)
 
     def _measure(self, error: BaseException | None = None) -> None:
         """The request has ended, otherwise than by a page; with ``error``, if any."""

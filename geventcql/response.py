@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import AsyncResult
 from gevent.greenlet import SpawnedLink
+from greenlet import getcurrent
 
 from geventcql.cython.wire import Page
 from geventcql.errors import ForkedError, QueryExhausted
@@ -48,6 +50,8 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     """The greenlet that calls them, if any are due."""
     _failed = False
     """Whether ``exception`` is to be raised: by us, since gevent's frames, which the error leads to, would lead back to it."""
+    _traceback: TracebackType | None = None
+    """Where it came from; each raising starts from there, or it would lengthen what the one before has left."""
 
     @classmethod
     def of(cls, execution: Execution) -> ResponseFuture:
@@ -65,7 +69,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     # -- ended by the execution (reader, hub or cold path); nothing here switches ---------------------------------------
 
     def finish(self, page: Page) -> None:
-        """The answer has come."""
+        """The answer has come. Called again if a signal's handler has raised in here; so is :meth:`fail`."""
         self.set(page)
         if self._waiter is not None:
             self._execution.session._waker.wake(self)
@@ -74,8 +78,10 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     def fail(self, error: BaseException) -> None:
         """The request has failed."""
-        self._failed = True
-        self.set_exception(error)
+        if not self.ready():
+            self._failed = True
+            self._traceback = error.__traceback__
+            self.set_exception(error)
         if self._waiter is not None:
             self.session._waker.wake(self)
         if self._callbacks is not None:
@@ -99,7 +105,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
                     return self.get(True, timeout)
                 park(self, session._hub)
             if self._failed:
-                raise self.exception.with_traceback(None)  # which each raising would lengthen
+                raise self.exception.with_traceback(self._traceback)
             return ResultSet(self, AsyncResult.get(self))
         except BaseException:
             del self  # the error leads here, and is not to lead back to its future
@@ -109,7 +115,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         """As AsyncResult.get: the rows, or the error raised."""
         try:
             if self._failed:
-                raise self.exception.with_traceback(None)
+                raise self.exception.with_traceback(self._traceback)
             if block and not self.ready():
                 self._check_wait()
                 rows: ResultSet = AsyncResult.get(self, True, timeout)  # which in the end calls this method again
@@ -144,8 +150,11 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     def _check_wait(self) -> None:
         """Refuse to wait where that cannot work."""
-        self._check_thread()
-        self.session._check_wait()
+        execution = self._execution
+        session = execution.session
+        if thread_id() != session._owner or getcurrent() is session._hub or execution.is_of_parent:
+            self._check_thread()
+            session._check_wait()
 
     def _check_thread(self) -> None:
         """Refuse what would touch the hub of another thread, or wait for what only the parent process gets."""
@@ -261,9 +270,14 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
                 due = [callback for callback in self._callbacks or () if callback.pending]
                 if not due:
                     return
-                for callback in due:
-                    callback.pending = False
-                error, rows = self._outcome()  # before any callback asks for the next page
+                try:
+                    for callback in due:
+                        callback.pending = False
+                    error, rows = self._outcome()  # before any callback asks for the next page
+                except BaseException:  # nobody has been called yet: the next runner does it
+                    for callback in due:
+                        callback.pending = True
+                    raise
                 for callback in due:
                     if callback.on_error == (error is not None):
                         callback.run(rows if error is None else error)

@@ -128,6 +128,7 @@ cdef uint32_t crc32_of(const uint8_t* p, Py_ssize_t n) except? 0:
 include "wire_process.pxi"
 include "wire_inflight.pxi"
 include "wire_timing.pxi"
+include "wire_telling.pxi"
 include "wire_requests.pxi"
 include "wire_pages.pxi"
 include "wire_splitter.pxi"

@@ -73,10 +73,11 @@ cdef class RequestTemplate:
 
 
 cdef class Sender:
-    """The sending half of a connection: takes requests, gives them stream ids, gathers their frames for one flush.
+    """The hot half of a connection: takes requests, gives them stream ids, gathers their frames for one flush, and tells their
+    targets what became of them.
 
-    A subclass sends what is in :attr:`pending` when its ``_flush`` is called, and calls the targets' ``on_timeout`` when its
-    ``_arm`` says that a deadline has come.
+    A subclass sends what is in :attr:`pending` when its ``_flush`` is called, and calls ``_expire`` when a deadline has come
+    that ``_arm`` was told of. Its ``_take_frame(target, frame)`` gets what is no page, ``_delivered()`` ends a batch.
 
     :param table: the stream ids
     :param schedule: ``schedule(callback)`` has the hub call ``callback()`` soon
@@ -173,6 +174,47 @@ cdef class Sender:
         except BaseException:  # a signal's handler has raised, perhaps before anything was sent
             self.schedule_flush()
             raise
+
+    def _deliver(self, list batch not None):
+        """Hand out a batch of replies, all of them whatever one target does; nothing in here switches.
+
+        :raises BaseException: what a target has raised; if several have, an interrupt goes first
+        """
+        cdef list errors = []
+        for target, message in batch:
+            if type(message) is not Page:
+                tell(self._take_frame, (target, message), errors)
+                continue
+            try:
+                target.on_page(message)
+            except BaseException as error:
+                tell_again(error, target.on_page, (message,), errors)
+        if errors:
+            raise gravest(errors)
+        self._delivered()
+
+    def _expire(self, double now, Py_ssize_t most, list errors not None) -> int:
+        """Tell the targets whose deadline has passed.
+
+        :param now: monotonic seconds
+        :param most: how many; the others are left
+        :param errors: gets what they raised, each with the method that did
+        :returns: how many there were
+        """
+        cdef list due = self.table.expire(now, most)
+        for target in due:
+            tell(target.on_timeout, (self,), errors)
+        return PyList_GET_SIZE(due)
+
+    def _lose(self, lost, on_close, cause, list errors not None) -> None:
+        """The connection has ended: tell all targets that they are ``lost``, then ``on_close(connection, cause)``.
+
+        :param errors: gets what they raised, each with the method that did
+        """
+        for target in self.table.drain():
+            tell(target.on_lost, (self, lost), errors)
+        if on_close is not None:
+            tell(on_close, (self, cause), errors)
 
 
 cpdef object least_loaded(list connections):
@@ -369,6 +411,14 @@ cdef class Route:
         return (<Choice> pool).pick() if type(pool) is Choice else pool
 
 
+cdef inline int tell_sink(sink, page, error) except -1:
+    if error is None:
+        sink.finish(page)
+    else:
+        sink.fail(error)
+    return 0
+
+
 cdef class Request:
     """What one request is while it is under way: the hot half of :class:`geventcql.execution.Execution`.
 
@@ -496,18 +546,35 @@ cdef class Request:
 
     cpdef on_page(self, Page page):
         """A void result or a page of rows has come; in the reader."""
-        cdef object sink
+        cdef object sink = self.sink
         if self.done:
             return
         page.host = self.host
-        self.done = True
-        sink = self.sink
-        self.sink = None
-        sink.finish(page)  # first: whatever becomes of the rest, the request has ended
+        self._end(page, None)  # first: whatever becomes of the rest, the request has ended
         if self.resolved.timer is not None and sink is not self:  # else it is one attempt of several, and its own sink
             self.record()
         if page.new_metadata_id is not None or page.tracing_id is not None or page.warnings is not None:
             self.on_announcement(page)
+
+    def end(self, page, error) -> bool:
+        """Tell the sink, unless it was told before: ``page``, or ``error`` if that is not None.
+
+        :returns: whether it was told now
+        """
+        return self._end(page, error)
+
+    cdef bint _end(self, page, error) except -1:
+        cdef object sink = self.sink
+        if self.done:
+            return False
+        self.done = True
+        self.sink = None
+        try:
+            tell_sink(sink, page, error)
+        except BaseException:  # a signal's handler has raised in it, perhaps before it began; twice is harmless
+            tell_sink(sink, page, error)
+            raise
+        return True
 
     cdef int record(self) except -1:
         cdef double now = monotonic()

@@ -318,24 +318,17 @@ class Connection(Sender):
             self._deliver(batch)
         return len(batch)
 
-    def _deliver(self, batch: list[tuple[Any, Any]]) -> None:
-        """Hand out a batch of replies, all of them whatever one target does; nothing in here switches."""
-        failure: BaseException | None = None
-        for target, message in batch:
-            try:
-                if type(message) is Page:
-                    target.on_page(message)
-                elif target is not None:
-                    target.on_frame(message, self)
-                elif message.opcode == C.Opcode.EVENT:
-                    if self.on_event is not None:
-                        self.on_event(self, message)
-                else:
-                    self._refuse_push(message)
-            except BaseException as error:
-                failure = error
-        if failure is not None:
-            raise failure
+    def _take_frame(self, target: Target | None, frame: Frame) -> None:
+        """What has come is no page; called by ``_deliver``."""
+        if target is not None:
+            target.on_frame(frame, self)
+        elif frame.opcode != C.Opcode.EVENT:
+            self._refuse_push(frame)
+        elif self.on_event is not None:
+            self.on_event(self, frame)
+
+    def _delivered(self) -> None:
+        """A batch has been handed out."""
         if self.draining:
             self.close_if_drained()
         elif self.on_room is not None:
@@ -365,22 +358,15 @@ class Connection(Sender):
             self._arm(now + DEADLINE_GRAIN)
             return
         self._postponed = 0
-        due = self.table.expire(now, MAX_TURN_ENDED)
-        if self.table.earliest < NEVER:
+        errors: list[tuple[Any, BaseException]] = []
+        ended = self._expire(now, MAX_TURN_ENDED, errors)
+        if self.table.earliest < self.armed and not self.closed:
             self._arm(max(self.table.earliest, now + DEADLINE_GRAIN))
-        for target in due:
-            self._tell(target.on_timeout, self)
         if self.draining:
             self.close_if_drained()
-        elif due and self.on_room is not None and not self.closed:
+        elif ended and self.on_room is not None and not self.closed:
             self.on_room(self)
-
-    def _tell(self, event: Callable[..., object], *args: Any) -> None:
-        """Tell a target; one that raises is reported, and the others are told all the same."""
-        try:
-            event(*args)
-        except BaseException as error:
-            report(event, error)
+        _raise_interrupt(errors)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -430,8 +416,19 @@ class Connection(Sender):
     def _end(self, cause: BaseException | None) -> None:
         if self.closed:
             return
+        lost = cause or ConnectionShutdown(f"connection to {self.endpoint} was closed", self.endpoint)
+        on_close, self.on_close, self.on_room, self.on_event = self.on_close, None, None, None
+        errors: list[tuple[Any, BaseException]] = []
         self.closed = True
         self.cause = cause
+        try:
+            self._let_go()
+        finally:  # whatever a signal's handler has raised there
+            self._lose(lost, on_close, cause, errors)
+            _raise_interrupt(errors)
+
+    def _let_go(self) -> None:
+        """It has ended: free what it has, but for its targets."""
         self._stop_write_watcher()
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
@@ -443,12 +440,15 @@ class Connection(Sender):
         self._transport.on_output = lambda: None  # it led back here
         if self._reader is not gevent.getcurrent():
             self._reader.kill(block=False)
-        told = cause or ConnectionShutdown(f"connection to {self.endpoint} was closed", self.endpoint)
-        for target in self.table.drain():
-            self._tell(target.on_lost, self, told)
-        on_close, self.on_close, self.on_room, self.on_event = self.on_close, None, None, None
-        if on_close is not None:
-            on_close(self, cause)
+
+def _raise_interrupt(errors: list[tuple[Any, BaseException]]) -> None:
+    """All have been told; now raise the first interrupt among what they have raised, and report what is none."""
+    for event, error in errors:
+        if not is_interrupt(error):
+            report(event, error)
+    for _, error in errors:
+        if is_interrupt(error):
+            raise error
 
 
 def _named(cause: BaseException, endpoint: Any) -> ConnectionException:

@@ -25,9 +25,10 @@ from geventcql.policies import (
     SimpleConvictionPolicy,
 )
 from geventcql.query import SimpleStatement
+from geventcql.response import ResponseFuture
 from geventcql.session import Session
 from tests.driver.hostlife import Told, answers, connected, control_node, other_node, reachable, settle
-from tests.driver.support import eventually
+from tests.driver.support import eventually, outcome
 from tests.support.fakecluster import FakeCluster
 from tests.support.fakenode import NEVER, Error, ErrorCode, Rows, topology_change
 from tests.support.invariants import HubError
@@ -252,6 +253,62 @@ def test_all_others_are_told(nodes: FakeCluster, kind: type[BaseException], hub_
             assert other.told == 1
             node.start()
         assert as_reported(hub_errors, kind)
+
+
+@pytest.mark.parametrize("behind", [None, "set", "set_exception"])
+def test_before_a_future_is_ended(
+    behind: str | None, nodes: FakeCluster, hub_errors: list[HubError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or between that and the waking of who waits for it."""
+    ends = ["finish", "fail"] if behind is None else [behind]
+    interrupts: list[type[BaseException]] = []
+
+    def interrupted_end(method: str) -> Callable[..., None]:
+        end = getattr(ResponseFuture, method)
+
+        def interrupted_end(future: ResponseFuture, outcome: Any) -> None:
+            if behind is not None:
+                end(future, outcome)
+            if interrupts:
+                raise interrupts.pop()
+            if behind is None:
+                end(future, outcome)
+
+        return interrupted_end
+
+    for method in ends:
+        monkeypatch.setattr(ResponseFuture, method, interrupted_end(method))
+    nodes.on("SELECT wrong", Error(ErrorCode.INVALID, "no such table"))
+    with connected(nodes, auth_provider=Provider()) as (_, session, _):
+        for text in ("SELECT v", "SELECT wrong"):
+            if behind == ("set_exception" if text == "SELECT v" else "set"):
+                continue
+            waiter = gevent.spawn(outcome, session.execute, text, None, 5)
+            interrupts.append(KeyboardInterrupt)
+            with pytest.raises(KeyboardInterrupt):
+                waiter.join(1)
+            waiter.join(1)
+            assert waiter.ready() and ("no such table" in str(waiter.value)) == (text == "SELECT wrong")
+            assert as_reported(hub_errors, KeyboardInterrupt)
+            settle(lambda: reachable(session) == set(nodes.addresses))
+
+
+def test_while_the_rows_for_callbacks_are_made(nodes: FakeCluster, hub_errors: list[HubError]) -> None:
+    called: list[Any] = []
+    interrupts: list[type[BaseException]] = [KeyboardInterrupt]
+
+    def factory(names: Any, rows: Any) -> Any:
+        if interrupts:
+            raise interrupts.pop()
+        return rows
+
+    with connected(nodes, auth_provider=Provider()) as (_, session, _):
+        session.row_factory = factory
+        session.execute_async("SELECT v").add_callbacks(called.append, called.append)
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(1)
+        eventually(lambda: called == [[(1,)]])
+    assert as_reported(hub_errors, KeyboardInterrupt)
 
 
 def test_before_callbacks_are_called(nodes: FakeCluster, hub_errors: list[HubError]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from gevent.event import AsyncResult, Event
 from gevent.exceptions import BlockingSwitchOutError
 
+from geventcql.cluster import ExecutionProfile
 from geventcql.errors import ConnectionShutdown, DecodeError, InvalidRequest, OperationTimedOut, QueryExhausted, WrongHubError
 from geventcql.execution import Execution
-from geventcql.policies import ConstantReconnectionPolicy
+from geventcql.policies import ConstantReconnectionPolicy, RetryPolicy
+from geventcql.query import SimpleStatement
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
 from geventcql.session import Session
@@ -34,6 +37,7 @@ def gate(node: FakeNode) -> Event:
     node.on("SELECT gated", ONE.when(event))
     node.on("SELECT now", ONE)
     node.on("SELECT wrong", Error(ErrorCode.INVALID, "no such table"))
+    node.on("SELECT overloaded", Error(ErrorCode.OVERLOADED))
     return event
 
 
@@ -65,6 +69,25 @@ def test_a_failed_one(session: Session, gate: Event) -> None:
     for call in (future.get, future.result, future.get_nowait, lambda: future.has_more_pages, lambda: future.warnings):
         with pytest.raises(InvalidRequest, match="no such table"):
             call()
+
+
+def test_its_error_tells_where_it_came_from(session: Session, gate: Event) -> None:
+    """However often it is raised: each time from there to who waits, and no further."""
+
+    class Faulty(RetryPolicy):
+        def on_request_error(self, *args: Any, **kwargs: Any) -> Any:
+            raise ZeroDivisionError
+
+    def places(call: Callable[[], Any]) -> list[str]:
+        with pytest.raises(ZeroDivisionError) as raised:
+            call()
+        return [entry.name for entry in traceback.extract_tb(raised.value.__traceback__)]
+
+    session.cluster.add_execution_profile("faulty", ExecutionProfile(retry_policy=Faulty()))
+    future = session.execute_async(SimpleStatement("SELECT overloaded", is_idempotent=True), execution_profile="faulty")
+    for call in (future.result, future.get, future.result, future.get):
+        seen = places(call)
+        assert seen[-1] == "on_request_error" and seen.count("places") == seen.count("on_request_error") == 1
 
 
 def test_gevent_wait_and_iwait(session: Session, gate: Event) -> None:

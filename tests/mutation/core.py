@@ -17,9 +17,25 @@ TIME = "geventcql/cython/codecs_time.pxi"
 INFLIGHT = "geventcql/cython/wire_inflight.pxi"
 PAGES = "geventcql/cython/wire_pages.pxi"
 REQUESTS = "geventcql/cython/wire_requests.pxi"
+TELLING = "geventcql/cython/wire_telling.pxi"
 SPLITTER = "geventcql/cython/wire_splitter.pxi"
 
 WIRE_MUTANTS = (
+    Mutant(
+        "an error of a target is swallowed",
+        REQUESTS,
+        "        if errors:\n            raise gravest(errors)\n",
+        "",
+        ("tests/net/test_connection_end.py::test_a_target_that_raises_on_its_reply",),
+    ),
+    Mutant(
+        "what an interrupt kept from beginning is not called again",
+        TELLING,
+        "    if not isinstance(error, Exception):\n        try:\n            method(*args)\n"
+        "        except BaseException as another:\n            errors.append((method, another))\n",
+        "",
+        ("tests/net/test_interrupted.py::test_a_target_whose_time_has_passed",),
+    ),
     # -- stream ids
     Mutant(
         "a stream id is free while the server still owes its reply",

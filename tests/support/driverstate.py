@@ -119,12 +119,20 @@ class DriverState:
         self._watch_futures(sys.modules[kind.__module__].Fetch)
 
     def _watch_futures(self, kind: Any) -> None:
+        interrupted: set[tuple[int, int]] = set()  # of whom it is not known how far he came
+
         def told(tell: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
             def end(future: Any, outcome: Any) -> None:
-                if future.ready():
+                key = id(future), id(outcome)
+                if future.ready() and key not in interrupted:
                     self.wrong.append(f"a future was ended again, by {outcome!r}")
+                interrupted.discard(key)
                 self.pending.pop(id(future), None)
-                tell(future, outcome)
+                try:
+                    tell(future, outcome)
+                except BaseException:
+                    interrupted.add(key)
+                    raise
 
             return end
 

@@ -263,7 +263,7 @@ def test_the_drivers_state_is_checked(tmp_path: Path) -> None:
         "test_open_without_a_cluster": "connection open while every cluster is shut down: ",
         "test_host_that_is_looked_at_too_late": "looked at not before None",
         "test_kept_after_its_shutdown": "still there: <Cluster fake shut down",
-        "test_switches": "a switch in Connection._deliver",
+        "test_switches": "a switch in Sender._deliver",
         "test_unexpected_in_the_log": "unexpected in the log: WARNING a node is away",
         "test_an_unexpected_traceback": "unexpected in the log: ZeroDivisionError a bug",
         "test_host_without_a_supervisor": "has died",
