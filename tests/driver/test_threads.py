@@ -6,7 +6,6 @@ Every public method is here, either among those that raise WrongHubError or amon
 from __future__ import annotations
 
 import inspect
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -26,6 +25,7 @@ from geventcql.resultset import ResultSet
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, eventually, have_keyspaces, outcome, own_key, serve_keys
 from tests.support.fakenode import FakeNode, paged
+from tests.support.native import Thread
 
 SOON = 1.0
 GATED = "SELECT k FROM gated WHERE k = ?"
@@ -194,10 +194,9 @@ def in_thread(work: Callable[[], None]) -> None:
         work()
         gevent.get_hub().destroy(destroy_loop=True)  # some calls had one made
 
-    thread = threading.Thread(target=run)
+    thread = Thread(run)
     thread.start()
-    while thread.is_alive():
-        gevent.sleep(0.005)
+    thread.join()
 
 
 def in_pool(work: Callable[[], None]) -> None:
