@@ -329,11 +329,10 @@ def test_a_page_that_never_comes_times_out_by_itself(session: Session, node: Fak
 
 def test_the_node_goes_between_pages(session: Session, table: FakeNode) -> None:
     rows = session.execute("SELECT pages")
-    table.drop_connections()
-    gevent.sleep(0.01)
     table.refuse()
     table.drop_connections()
-    eventually(lambda: not pooled(session))
+    [host] = session.hosts
+    eventually(lambda: host.is_up is False)
     with pytest.raises(NoHostAvailable):
         rows.fetch_next_page()
     assert rows.current_rows == DATA[:4]
