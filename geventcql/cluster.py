@@ -120,7 +120,7 @@ class Cluster(FamiliarConnections, SchemaRefreshing, ClusterHosts):
     :param prepared_cache_size: how many answers to PREPARE are kept, for texts that are prepared again; 0: none
     :param metrics_enabled: count and time requests: see :attr:`metrics`
     :param connections_per_host: how many; or how many by :class:`~geventcql.policies.HostDistance`
-    :param max_frame_size: the longest answer that is taken, in bytes, also when decompressed: from 1 MiB to the protocol's
+    :param max_frame_size: the longest answer that is taken, in bytes, also when decompressed: from 16 MiB to the protocol's
         256 MiB; with a longer one the connection is given up
     :param max_requests_per_second: of each Session, until that is told otherwise; None for no limit
     """

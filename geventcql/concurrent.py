@@ -17,11 +17,11 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from geventcql.errors import ConnectionShutdown
+from geventcql.flights import cut_short
 from geventcql.handed_on import handing_on
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT
-from geventcql.waiting import refuse_elsewhere, thread_id
+from geventcql.waiting import OfItsThread, refuse_elsewhere, thread_id
 
 if TYPE_CHECKING:
     from geventcql.response import ResponseFuture
@@ -225,17 +225,8 @@ def execute_concurrent_with_args(
     return execute_concurrent(session, ((statement, values) for values in parameters), *args, **kwargs)
 
 
-class _Results(AsyncResult):  # type: ignore[misc]
+class _Results(OfItsThread, AsyncResult):  # type: ignore[misc]
     """The results of many requests, once all of them have ended."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._thread = thread_id()
-
-    def rawlink(self, callback: Callable[[Any], Any]) -> None:
-        if not self.ready():
-            refuse_elsewhere(self._thread)
-        super().rawlink(callback)
 
 
 def execute_concurrent_async(
@@ -264,8 +255,7 @@ def execute_concurrent_async(
 
     def ended(greenlet: Any) -> None:
         if not results.ready():
-            why = "the Cluster was shut down" if greenlet.exception is None else repr(greenlet.exception)
-            results.set_exception(ConnectionShutdown(f"{why} while the statements were executed"))
+            results.set_exception(cut_short(greenlet, "the statements were executed"))
 
     session._spawn(run).rawlink(ended)
     return results

@@ -6,7 +6,6 @@ from v3 on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import gevent
@@ -17,7 +16,7 @@ from geventcql.net.connection import Connection
 from geventcql.net.forking import OwnGreenlet
 from geventcql.net.opening import open_in_keyspace
 from geventcql.options import connection_settings
-from geventcql.waiting import refuse_elsewhere, thread_id
+from geventcql.waiting import OfItsThread
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -32,22 +31,8 @@ def _refuse(name: str, instead: str) -> NoReturn:
     raise UnsupportedOperation(f"Cluster.{name} has an effect with protocol v1 and v2 only, which are not spoken: {instead}")
 
 
-class Submitted(OwnGreenlet):
+class Submitted(OfItsThread, OwnGreenlet):
     """What ``Session.submit`` returns: a Greenlet that has what cassandra-driver's future is most used for."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._thread = thread_id()
-
-    def rawlink(self, callback: Callable[[Any], Any]) -> None:
-        """As Greenlet.rawlink, which all that wait use.
-
-        :raises WrongHubError: in another thread
-        :raises ForkedError: in the child of a fork, if it goes on in the parent
-        """
-        if not self.ready():
-            refuse_elsewhere(self._thread)
-        super().rawlink(callback)
 
     def result(self, timeout: float | None = None) -> Any:
         """What the function returned; waits.

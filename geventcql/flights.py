@@ -64,11 +64,19 @@ class Flights:
         def ended(greenlet: Any) -> None:
             if not flight.ready():  # it was killed, perhaps before it began, or interrupted
                 self._flights.pop(key, None)
-                why = "the Cluster was shut down" if greenlet.exception is None else repr(greenlet.exception)
-                flight.set_exception(ConnectionShutdown(f"{why} while {self._what}", None))
+                flight.set_exception(cut_short(greenlet, self._what))
 
         self._cluster._greenlets.spawn(run).rawlink(ended)
         return flight
+
+
+def cut_short(greenlet: Any, what: str) -> ConnectionShutdown:
+    """What to tell those who wait for what a greenlet of the driver's did not come to the end of.
+
+    :param what: "something was done"
+    """
+    why = "the Cluster was shut down" if greenlet.exception is None else repr(greenlet.exception)
+    return ConnectionShutdown(f"{why} while {what}", None)
 
 
 def landed(flight: AsyncResult) -> Any:

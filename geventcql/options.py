@@ -36,7 +36,7 @@ __all__ = [
 
 
 LEAST_FRAME = 16 * 1024 * 1024
-"""So long may be what is no result."""
+"""Bytes that `max_frame_size` has at least: the driver's own queries have pages of a few MiB in large clusters."""
 
 _REFUSED = {
     "column_encryption_policy": "encrypt values before they are bound",

@@ -38,7 +38,6 @@ from geventcql.query import PreparedStatement, SimpleStatement, Statement
 from geventcql.resolve import Resolved, ResolvedPrepare, resolve, with_parameters
 from geventcql.response import ResponseFuture
 from geventcql.resultset import ResultSet
-from geventcql.settings import SessionSettings
 from geventcql.showing import shown_words
 from geventcql.sinks import Fetch, as_outcome
 from geventcql.unsupported import NO_GRAPH
@@ -56,7 +55,7 @@ get_outcome = AsyncResult.get
 """What a future holds: the Page, or its error raised."""
 
 
-class Session(SessionBelonging, SessionSettings):
+class Session(SessionBelonging):
     """Executes statements (``cassandra.cluster.Session``). Made by :meth:`Cluster.connect` or :func:`geventcql.connect`.
 
     Attributes that may be set: ``default_timeout`` (seconds), ``default_fetch_size`` (rows per page),

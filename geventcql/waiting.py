@@ -7,6 +7,7 @@ name, so a wake that was under way finds nobody and nothing is ever switched to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -16,7 +17,7 @@ from geventcql.cython.wire import WakeQueue, process_number, thread_id
 from geventcql.errors import ForkedError, WrongHubError
 from geventcql.net.forking import inherit
 
-__all__ = ["Waker", "park", "refuse_elsewhere", "thread_id"]
+__all__ = ["OfItsThread", "Waker", "park", "refuse_elsewhere", "thread_id"]
 
 PROCESS_BIT = 48
 """From this bit on a :func:`thread_id` has the number of the process; threads differ below."""
@@ -51,6 +52,25 @@ def refuse_elsewhere(thread: int) -> None:
     here = thread_id()
     if here != thread:
         raise ForkedError() if (here ^ thread) >> PROCESS_BIT else WrongHubError()
+
+
+class OfItsThread:
+    """What only the thread that began it may wait for: a base class before gevent's, whose waits all use ``rawlink``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._thread = thread_id()
+
+    def rawlink(self, callback: Callable[[Any], Any]) -> None:
+        """As gevent's.
+
+        :raises WrongHubError: in another thread
+        :raises ForkedError: in the child of a fork, if it goes on in the parent
+        """
+        gevents: Any = super()
+        if not gevents.ready():
+            refuse_elsewhere(self._thread)
+        gevents.rawlink(callback)
 
 
 def park(future: Any, hub: Any) -> None:

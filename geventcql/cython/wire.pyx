@@ -52,7 +52,7 @@ cdef enum:
 MAX_SEGMENT_PAYLOAD = MAX_PAYLOAD
 MAX_STREAM_IDS = MAX_STREAMS
 DEFAULT_MAX_FRAME = 256 * 1024 * 1024
-cdef Py_ssize_t MAX_MESSAGE = 1024 * 1024  # the longest body of what is no result, or comes before the handshake is over
+cdef Py_ssize_t MAX_MESSAGE = 1024 * 1024  # the longest body of other than results and errors, and before the handshake is over
 RECEIVE_BUFFER = 256 * 1024
 
 cdef double NEVER = float("inf")

@@ -8,7 +8,7 @@ cdef class FrameSplitter:
 
     :param in_flight: the stream ids of the connection; each reply frees its own
     :param version: the protocol version asked for
-    :param max_frame: the longest body that is accepted, bytes, also decompressed; of what is no result, and of anything while
+    :param max_frame: the longest body that is accepted, bytes, also decompressed; of what is no result and no error, and of anything while
         :attr:`negotiating`, a megabyte is enough
     """
 

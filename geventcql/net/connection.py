@@ -441,6 +441,7 @@ class Connection(Sender):
         if self._reader is not gevent.getcurrent():
             self._reader.kill(block=False)
 
+
 def _raise_interrupt(errors: list[tuple[Any, BaseException]]) -> None:
     """All have been told; now raise the first interrupt among what they have raised, and report what is none."""
     for event, error in errors:

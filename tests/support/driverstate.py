@@ -39,7 +39,7 @@ class DriverState:
             ("geventcql.net.connection", "Connection", self._watch_connections),
             ("geventcql.net.pool", "HostPool", self._watch_ending),
             ("geventcql.session", "Session", self._watch_ending),
-            ("geventcql.cluster", "Cluster", self._watch_clusters),
+            ("geventcql.cluster", "Cluster", lambda kind: self._watch_ending(kind, self.clusters)),
             ("geventcql.execution", "Execution", self._watch_requests),
             ("geventcql.response", "ResponseFuture", self._watch_futures),
         ):
@@ -49,30 +49,27 @@ class DriverState:
                 watch(kind)
 
     def _watch_connections(self, kind: Any) -> None:
-        begin, end = kind.__init__, kind._end
-
-        @functools.wraps(begin)
-        def __init__(connection: Any, *args: Any, **kwargs: Any) -> None:
-            begin(connection, *args, **kwargs)
-            self.connections.add(connection)
+        end = kind._end
 
         def _end(connection: Any, cause: Any) -> None:
             if not connection.closed:
                 self.wrong += self._books(connection)
             end(connection, cause)
 
-        kind.__init__, kind._end = __init__, _end
+        kind._end = _end
         for name in ("_deliver", "_on_deadline", "_end"):
             setattr(kind, name, self._switchless(getattr(kind, name)))
-        self._watch_ending(kind)
+        self._watch_ending(kind, self.connections)
 
-    def _watch_ending(self, kind: Any) -> None:
+    def _watch_ending(self, kind: Any, *others: weakref.WeakSet[Any]) -> None:
+        """Have each that is made in `ending`, and in others."""
         begin = kind.__init__
 
         @functools.wraps(begin)
         def __init__(item: Any, *args: Any, **kwargs: Any) -> None:
             begin(item, *args, **kwargs)
-            self.ending.add(item)
+            for made in (self.ending, *others):
+                made.add(item)
 
         kind.__init__ = __init__
 
@@ -95,17 +92,6 @@ class DriverState:
                 greenlet.settrace(before)
 
         return watched
-
-    def _watch_clusters(self, kind: Any) -> None:
-        begin = kind.__init__
-
-        @functools.wraps(begin)
-        def __init__(cluster: Any, *args: Any, **kwargs: Any) -> None:
-            begin(cluster, *args, **kwargs)
-            self.clusters.add(cluster)
-
-        kind.__init__ = __init__
-        self._watch_ending(kind)
 
     def _watch_requests(self, kind: Any) -> None:
         begin = kind.start
