@@ -82,6 +82,8 @@ class Events:
             self._missed = False
             self._cluster._preparer.cache.clear()
             self._cluster.metadata.forget_schema(names_too=True)
+            for host in self._cluster.metadata.all_hosts():
+                self._cluster._registry.look_again(host)
             self.refresh_soon(random.uniform(0, max(0.0, self._cluster.topology_event_refresh_window)))
         now = monotonic()
         for host in [host for host, due in self._up.items() if due <= now]:

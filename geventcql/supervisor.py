@@ -116,8 +116,9 @@ class HostSupervisor:
         self._wake.set()
 
     def look_again(self) -> None:
-        """What the server last said of the host, which is down, may not be its last word."""
+        """What the server last said of the host may not be its last word."""
         self._is_word_old = True
+        self.said_down = False
         self.hurry()
 
     def hurry(self) -> None:

@@ -8,14 +8,14 @@ from time import monotonic
 import gevent
 import pytest
 
-from geventcql import OperationTimedOut
+from geventcql import OperationTimedOut, events
 from geventcql.cluster import Cluster, Session
 from geventcql.net import heartbeat
 from geventcql.policies import RoundRobinPolicy
 from geventcql.query import SimpleStatement
 from tests.driver.support import eventually, pooled
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import FakeNode, Rows
+from tests.support.fakenode import FakeNode, Rows, status_change
 from tests.support.logs import UNREACHABLE
 
 pytestmark = pytest.mark.logs(UNREACHABLE)
@@ -113,6 +113,31 @@ def test_a_host_that_was_silent_before(nodes: FakeCluster, session: Session) -> 
     assert monotonic() - started < 5
     nodes[1].resume()
     gevent.wait(asked)
+
+
+def test_a_host_that_is_up_again_in_a_flood_of_events_is_not_down_at_its_next_silence(
+    nodes: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More events than are kept: with them goes the word that it is up."""
+    monkeypatch.setattr(events, "MOST_WAITING", 20)
+    with Cluster(nodes.addresses, port=nodes.port, status_event_refresh_window=0) as cluster:
+        session = cluster.connect(wait_for_all_pools=True)
+        host = next(host for host in session.hosts if host != cluster.get_control_connection_host())
+        node = next(node for node in nodes if node.host == host.address)
+        control = next(other for other in nodes if other is not node)
+        control.push(status_change("DOWN", host.address, nodes.port))
+        eventually(lambda: cluster._registry._supervisors[host].said_down)
+        flood = [status_change("DOWN", f"10.0.0.{index}", 9042) for index in range(200)]
+        flood[5] = status_change("UP", host.address, nodes.port)
+        for event in flood:
+            control.push(event)
+        eventually(lambda: not cluster._registry._supervisors[host].said_down)
+        silence(session, node)
+        asked = session.execute_async(statement(False), timeout=10, host=host)
+        eventually(lambda: any(connection.suspect for connection in pooled(session)))
+        gevent.sleep(0.3)
+        node.resume()
+        assert asked.result().one().v == 1 and host.is_up
 
 
 def test_who_waits_for_room_is_not_sent_to_a_silent_host(nodes: FakeCluster) -> None:
