@@ -13,6 +13,9 @@ BUILD := 'setuptools>=68' 'cython>=3.0.11'
 CORE := $(wildcard geventcql/cython/*.pyx geventcql/cython/*.pxi geventcql/cython/*.pxd)
 NEEDS := PYTHON="$(PYTHON)" .ci/needs
 
+# Imports are compiled once, not anew in each of the many processes that tests and benchmarks start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help env jars demo test patched slow soak fuzz mutants lint bench docs build clean
 
