@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import invariants, tls, watchdog
 
@@ -10,3 +11,8 @@ from tests.support import invariants, tls, watchdog
 def pytest_configure(config: pytest.Config) -> None:
     for plugin in (invariants, watchdog, tls):
         config.pluginmanager.register(plugin)
+
+
+# A busy machine draws and checks slowly: that is no failure.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")

@@ -12,7 +12,7 @@ import warnings
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from geventcql import util
@@ -27,7 +27,7 @@ with warnings.catch_warnings():
     from cassandra import cqltypes
     from cassandra.cqltypes import lookup_casstype
 
-EXAMPLES = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=50)
 VERSION = 5
 # It warns of every field name that is no identifier.
 logging.getLogger("cassandra.cqltypes").setLevel(logging.ERROR)

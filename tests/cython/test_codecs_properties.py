@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geventcql.cython.codecs import ColumnSpec, RowDecoder, parse_cql_type, parse_type_class, read_columns, skip_columns
@@ -14,7 +14,7 @@ from geventcql.errors import DecodeError, FrameError
 from tests.cython import codecvalues as cv
 from tests.support import refcodec
 
-EXAMPLES = settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=70)
 
 typed_values = cv.types().flatmap(lambda cql_type: st.tuples(st.just(cql_type), cv.values(cql_type)))
 

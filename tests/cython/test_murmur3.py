@@ -32,7 +32,7 @@ def test_golden_tokens(key: bytes, token: int) -> None:
     assert murmur3_token(bytearray(key)) == murmur3_token(memoryview(key)) == token
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.binary(max_size=64) | st.lists(st.integers(0x80, 0xFF), max_size=64).map(bytes))
 def test_equals_cassandra_drivers(key: bytes) -> None:
     token = murmur3_token(key)

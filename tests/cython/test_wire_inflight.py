@@ -118,7 +118,7 @@ class InFlightMachine(RuleBasedStateMachine):
 
 
 TestInFlightModel = InFlightMachine.TestCase
-TestInFlightModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestInFlightModel.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_all_ids_are_given_out_once_then_none() -> None:

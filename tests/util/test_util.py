@@ -162,7 +162,7 @@ def test_timestamp() -> None:
 small = st.lists(st.integers(0, 8), max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(small, small)
 def test_a_sorted_set_is_a_set(left: list[int], right: list[int]) -> None:
     ours, model = SortedSet(left), set(left)
@@ -240,7 +240,7 @@ ODD = st.sampled_from([
 PARTLY_ORDERED = st.frozensets(st.integers(0, 2))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(ODD, max_size=8) | st.lists(PARTLY_ORDERED, max_size=8))
 def test_the_order_of_what_has_none_is_cassandra_driver_s(items: list[Any]) -> None:
     ours, other = SortedSet(items), theirs.SortedSet(items)
