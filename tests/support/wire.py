@@ -252,6 +252,13 @@ def _snappy_compress(raw: bytes) -> bytes:
 def _snappy_decompress(raw: bytes) -> bytes:
     import snappy
 
+    size = 0
+    for index, byte in enumerate(raw[:5]):
+        size |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            break
+    if size > 64 * len(raw):  # its library takes the memory before it looks, and ends the process where there is none
+        raise WireError(f"Snappy block of {len(raw)} bytes is announced as {size}")
     return bytes(snappy.decompress(raw))
 
 

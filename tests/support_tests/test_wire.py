@@ -87,6 +87,12 @@ def test_compressed_bodies(compression: str, size: int) -> None:
     assert [envelope.body for envelope in _feed(decoder, raw, [5])] == [body]
 
 
+@pytest.mark.parametrize("size", [b"\xff\xff\xff\xff\x0f", b"\x80\x80\x80\x10"])
+def test_a_snappy_block_that_says_it_has_gigabytes(size: bytes) -> None:
+    with pytest.raises(WireError, match="Snappy block of"):
+        wire.BODY_COMPRESSORS["snappy"][1](size + b"\x00x")
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("what", ["header", "header_crc", "payload", "payload_crc"])
 def test_every_corruption_is_seen(what: str, compressed: bool) -> None:
