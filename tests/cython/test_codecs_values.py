@@ -112,6 +112,23 @@ def test_a_cell_of_one_byte_more_or_less(cql_type: str, value: Any, golden: str)
             assert exc.cql_type == compiled.name and exc.reason and compiled.name in str(exc)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("ListType(BytesType)", "00000001" "00000003" "6162", "an element of 3 bytes, 2 are left"),
+        ("SetType(BytesType)", "00000001" "00000003" "6162", "an element of 3 bytes, 2 are left"),
+        ("MapType(BytesType,BytesType)", "00000001" "0000000161" "00000002" "62", "an element of 2 bytes, 1 are left"),
+        ("TupleType(BytesType)", "00000003" "6162", "an element of 3 bytes, 2 are left"),
+        ("VectorType(UTF8Type,2)", "0161" "0262", "ends within element 1"),
+        ("CompositeType(BytesType)", "0002" "6162", "an element of 2 bytes, 2 are left"),
+    ],
+)
+def test_an_element_that_lacks_its_last_byte(name: str, data: str, reason: str) -> None:
+    """What lies behind a cell is another one."""
+    with pytest.raises(DecodeError, match=reason):
+        parse_type_class(name).decode(memoryview(bytes.fromhex(data) + b"another")[:-7])
+
+
 def test_golden_covers_every_type() -> None:
     covered = {type(parse_cql_type(cql_type)) for cql_type, _, _ in GOLDEN}
     leaves = {cls for cls in vars(codecs).values() if isinstance(cls, type) and issubclass(cls, codecs.CqlType)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import uuid
 from collections import namedtuple
 from typing import Any
@@ -118,6 +119,17 @@ def test_metadata_with_a_table_for_each_column() -> None:
     assert metadata_end(SPECS, 0, GLOBAL, 3) == len(SPECS)
 
 
+def test_the_bytes_of_metadata_with_one_table_for_all_may_begin_one_with_a_table_for_each_column() -> None:
+    """The second column's name is the second table's keyspace, its type the length of that table's name."""
+    pinned = reader_for([("k", v.parse("int")), ("other", v.parse("int"))])
+    strings = [wire.string(text) for text in ("ks", "t", "k", "other", "nine_byte", "v")]
+    int_type = wire.short(9)
+    specs = b"".join([*strings[:3], int_type, *strings[3:], int_type])
+    row = wire.bytes_(wire.int_(1)) + wire.bytes_(wire.int_(2))
+    page = page_of(wire.int_(2) + wire.int_(0) + wire.int_(2) + specs + wire.int_(1) + row, pinned)
+    assert page.all() == [(1, 2)] and [column.name for column in page.decoder().columns] == ["k", "v"]
+
+
 def test_without_metadata() -> None:
     assert page_of(body(NO_METADATA), reader_for()).all() == DECODED
     for reader in (None, RowReader(None, "tuples", decoder_from)):
@@ -147,9 +159,21 @@ def test_wrong_number_of_rows(rows: int, columns: int) -> None:
     head = wire.int_(2) + wire.int_(NO_METADATA) + wire.int_(columns) + wire.int_(rows)
     reader = reader_for(COLUMNS[:columns])
     page = page_of(head + (cells(ROWS)[4:] if columns else b""), reader)
+    refused = "ends within the length of a cell" if (rows, columns) == (4, 3) else f"the answer claims {rows} rows"
     for _ in range(2):
-        with pytest.raises(DecodeError):
+        with pytest.raises(DecodeError, match=refused):
             page.all()
+
+
+def test_a_reply_takes_its_reader_with_it() -> None:
+    reader = reader_for()
+    before = sys.getrefcount(reader)
+    table, splitter = client(5)
+    data = Server(5).bytes([Server(5).envelope(table.acquire("t", reader), Opcode.RESULT, body(GLOBAL), 0)])
+    replies = splitter.feed(data)
+    assert replies[0][1].all() == DECODED
+    del replies
+    assert sys.getrefcount(reader) == before
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import BY_KEY, INSERT, cluster_of, eventually, in_hub, own_key, pooled, serve_keys, settled
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Request, Rows
+from tests.support.fakenode import NEVER, Close, Error, ErrorCode, FakeNode, Opcode, Ready, Request, Rows
 from tests.support.logs import UNREACHABLE
 from tests.support.native import block
 
@@ -241,6 +241,25 @@ def test_a_host_that_does_not_come_back(node: FakeNode, gate: Event) -> None:
             with pytest.raises(NoHostAvailable) as raised:
                 future.result(timeout=2)
             assert [host.address for host in raised.value.errors] == [node.host]
+
+
+@pytest.mark.logs(UNREACHABLE)
+def test_who_waits_for_a_host_that_is_being_connected_to_waits_while_others_cannot_be() -> None:
+    gate = Event()
+    options: dict[str, Any] = {"max_requests_in_flight": 2, "reconnection_policy": ConstantReconnectionPolicy(0.02)}
+    with FakeCluster(2) as nodes, cluster_of(nodes, **options) as cluster:
+        nodes.on("SELECT gated", Rows([("v", "int")], [(7,)]).when(gate))
+        session = cluster.connect(wait_for_all_pools=True)
+        slow, dead = nodes
+        host = cluster.metadata.get_host(slow.host)
+        futures = [session.execute_async("SELECT gated", timeout=10, host=host) for _ in range(5)]
+        slow.wait_for(lambda n: n.count("SELECT gated") == 2)
+        slow.on(Opcode.STARTUP, Ready().after(0.5))
+        slow.drop_connections()
+        dead.stop()
+        gevent.wait(futures[:2])
+        gate.set()
+        assert [future.result().one().v for future in futures[2:]] == [7] * 3
 
 
 def test_forty_thousand_values_that_do_not_encode(session: Session) -> None:

@@ -116,8 +116,10 @@ def test_a_pool_that_cannot_be_filled_keeps_no_other_waiting() -> None:
         with pytest.raises(NoHostAvailable):
             session.set_keyspace("bad")
         session.set_keyspace("good")
-        node.drop_connections()
         pools = {pool.keyspace: pool for pool in session.get_pools()}
+        before = pools["good"].connections + pools[None].connections
+        node.drop_connections()
+        eventually(lambda: all(connection.closed for connection in before))
         eventually(lambda: pools["good"].connections and pools[None].connections)
         assert not pools["bad"].connections
 

@@ -15,7 +15,7 @@ from geventcql.policies import ConstantReconnectionPolicy
 from geventcql.query import BatchStatement, SimpleStatement
 from geventcql.session import Session
 from tests.driver.support import cluster_of, eventually, pooled, settled
-from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Request, Rows, SetKeyspace
+from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Request, Rows, SetKeyspace, Void
 from tests.support.logs import UNREACHABLE
 from tests.support.replies import statement_id
 
@@ -243,7 +243,7 @@ def test_an_unexpected_set_keyspace_answer_costs_the_connection(node: FakeNode) 
 def test_use_on_a_new_connection_fails(node: FakeNode) -> None:
     if node.versions[0] >= 5:
         pytest.skip("no USE is sent on v5")
-    for answer in (Error(ErrorCode.UNAUTHORIZED, "not you"), Close()):
+    for answer in (Error(ErrorCode.UNAUTHORIZED, "not you"), Void(), Close()):
         rule = node.on("USE alpha", answer)
         with cluster_of(node) as cluster:
             session = cluster.connect()

@@ -10,7 +10,9 @@ import pytest
 
 from geventcql.protocol import ProtocolHandler
 from geventcql.session import Session
+from tests.driver.support import cluster_of
 from tests.support.fakenode import FakeNode, Rows, custom
+from tests.support.values import udt
 
 COUNT = 2500
 ROWS = [(i,) for i in range(COUNT)]
@@ -53,6 +55,27 @@ def test_a_factory_that_switches_and_makes_no_list(session: Session, table: Fake
     session.row_factory = lambda names, rows: tuple(made(names, rows))
     rows = session.execute("SELECT v FROM t")
     assert read(*[lambda: rows.current_rows] * 3) == [tuple(VALUES)] * 3
+
+
+@pytest.mark.parametrize("at", [1, 1500, COUNT])
+def test_values_that_switch(node: FakeNode, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """In any slice of the page, which others read meanwhile to its end."""
+
+    class Number:
+        made = 0
+
+        def __init__(self, n: int) -> None:
+            self.n = n
+            Number.made += 1
+            gevent.sleep(0.02 if Number.made == at else 0)
+
+    node.on("SELECT n FROM t", Rows([("n", udt("ks", "number", n="int"))], [(row,) for row in ROWS]))
+    with cluster_of(node) as cluster:
+        session = cluster.connect()
+        monkeypatch.setattr(cluster._control, "user_type_fields", lambda *names: ["n"])
+        cluster.register_user_type("ks", "number", Number)
+        rows = session.execute("SELECT n FROM t")
+        assert read(*[lambda: [row.n.n for row in rows]] * 3) == [VALUES] * 3
 
 
 def test_an_empty_page(session: Session, table: FakeNode) -> None:

@@ -162,6 +162,84 @@ WIRE_MUTANTS = (
         "",
         ("tests/cython/test_wire_segments.py::test_a_payload_that_does_not_shrink_travels_as_it_is",),
     ),
+    Mutant(
+        "stream ids that are orphaned count as room",
+        INFLIGHT,
+        "self.in_flight + self.orphaned < MAX_STREAMS",
+        "True",
+        ("tests/net/test_connection_end.py::test_no_stream_id_left_for_a_call",),
+    ),
+    Mutant(
+        "a segment is read before its checksum has come",
+        SPLITTER,
+        "left < k + n + 4",
+        "left < k + n",
+        ("tests/cython/test_wire_cuts.py::test_cuts_near_the_seams",),
+    ),
+    Mutant(
+        "the reader of a reply's rows is kept with its stream id",
+        SPLITTER,
+        "            self.table.readers[stream] = None\n",
+        "",
+        ("tests/cython/test_wire_pages.py::test_a_reply_takes_its_reader_with_it",),
+    ),
+    Mutant(
+        "metadata with one table for all is taken for metadata with a table for each column",
+        PAGES,
+        "raw[0] != (self.flags & 1)",
+        "False",
+        ("tests/cython/test_wire_pages.py::test_the_bytes_of_metadata_with_one_table_for_all_may_begin_one_with_a_table_for_each_column",),
+    ),
+    Mutant(
+        "a number of rows that the body has no room for is believed",
+        PAGES,
+        "(self.column_count and self.left > (c.end - c.pos) // (4 * self.column_count))",
+        "False",
+        ("tests/cython/test_wire_pages.py::test_wrong_number_of_rows",),
+    ),
+    Mutant(
+        "rows that two greenlets read at once come twice",
+        PAGES,
+        "        if self.left != left or (self.made is None) != first:\n"
+        "            return 0  # an application's code has let another greenlet run, which has read these rows too\n",
+        "",
+        ("tests/driver/test_shared_pages.py::test_values_that_switch",),
+    ),
+    Mutant(
+        "more than fifty greenlets that are to be woken in one turn are not",
+        REQUESTS,
+        "        if ended:\n            self.schedule(self._run)\n        else:\n            self.scheduled = False\n",
+        "        self.scheduled = False\n",
+        ("tests/driver/test_waiting.py::test_a_thousand_waiters_wake_in_the_order_in_which_they_ended",),
+    ),
+    Mutant(
+        "two of the frames that share a segment overflow it by a byte",
+        REQUESTS,
+        "end - start + size > MAX_PAYLOAD",
+        "end - start + size > MAX_PAYLOAD + 1",
+        ("tests/cython/test_wire_segments.py::test_pack_segments_agrees_with_the_independent_codec",),
+    ),
+    Mutant(
+        "a part of a long frame is said to be self-contained",
+        REQUESTS,
+        "one_segment(p + start, cut, False, compress)",
+        "one_segment(p + start, cut, True, compress)",
+        ("tests/cython/test_wire_segments.py::test_pack_segments_agrees_with_the_independent_codec",),
+    ),
+    Mutant(
+        "a token at the end of a range belongs to the next one",
+        REQUESTS,
+        "self.tokens[middle] < token",
+        "self.tokens[middle] <= token",
+        ("tests/cython/test_wire_routes.py::test_a_range_ends_at_the_first_token_that_is_not_below",),
+    ),
+    Mutant(
+        "requests go by a route of hosts that are no more",
+        REQUESTS,
+        "route is None or route.stale",
+        "route is None",
+        ("tests/driver/test_routing.py::test_replicas_follow_the_tokens",),
+    ),
 )
 
 CODECS_MUTANTS = (
@@ -248,6 +326,27 @@ CODECS_MUTANTS = (
         "[value.get(field) for field in self.field_names]",
         "[value.get(field) for field in sorted(self.field_names)]",
         ("tests/cython/test_codecs_values.py::test_user_types_from",),
+    ),
+    Mutant(
+        "an element may end a byte behind its collection",
+        NESTED,
+        "n > cells.left",
+        "n > cells.left + 1",
+        ("tests/cython/test_codecs_values.py::test_an_element_that_lacks_its_last_byte",),
+    ),
+    Mutant(
+        "an element of a composite may lack its last byte",
+        NESTED,
+        "size + 3 > n",
+        "size + 2 > n",
+        ("tests/cython/test_codecs_values.py::test_an_element_that_lacks_its_last_byte",),
+    ),
+    Mutant(
+        "an element of a vector may end behind it",
+        NESTED,
+        "size > <uint64_t>(n - taken)",
+        "size > <uint64_t>n",
+        ("tests/cython/test_codecs_values.py::test_an_element_that_lacks_its_last_byte",),
     ),
 )
 

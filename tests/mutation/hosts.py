@@ -64,4 +64,25 @@ MUTANTS = (
         "        self.said_down = not is_up\n",
         ("tests/driver/test_topology.py::test_word_that_a_node_is_up_shortens_the_wait",),
     ),
+    Mutant(
+        "a lost connection wakes nobody who would replace it",
+        SUPERVISOR,
+        "            self.backoff.lost()\n        self._wake.set()\n",
+        "            self.backoff.lost()\n",
+        ("tests/driver/test_host_life.py::test_the_last_connection_is_replaced_at_once_whatever_became_of_the_others",),
+    ),
+    Mutant(
+        "a host that its policy leaves out while it is down is never looked at again",
+        SUPERVISOR,
+        "        if self._attempt is None and self._is_to_be_probed():\n            due.append(self.backoff.due)\n",
+        "",
+        ("tests/driver/test_host_life.py::test_a_remote_host_that_its_policy_leaves_out_while_it_is_down_comes_back",),
+    ),
+    Mutant(
+        "a keyspace that is not there makes its host one that cannot be connected to",
+        SUPERVISOR,
+        "            kept.refusals.failed()\n        else:\n            self.backoff.failed()\n",
+        "            self.backoff.failed()\n        else:\n            self.backoff.failed()\n",
+        ("tests/driver/test_hosts.py::test_a_pool_that_cannot_be_filled_keeps_no_other_waiting",),
+    ),
 )

@@ -11,6 +11,7 @@ from typing import Literal
 
 import gevent
 from gevent import socket
+from gevent.event import Event
 from gevent.pool import Group
 
 from .wire import HEADER, Opcode
@@ -24,7 +25,7 @@ class BadServer:
     `http`: answers with an HTTP error and closes. `silent`: accepts and never sends. `garbage`: sends random bytes.
     `huge_frame`: its first answer's header claims a body of 2 GiB. `closes`: at once. `closes_on_request`: closes
     when the first bytes have come. `unreachable`: does not accept and its queue is full, so connecting takes for ever.
-    Attribute: `accepted`, how many connections there were.
+    Attributes: `accepted`, how many connections there were; `left`, set once a silent one's client has closed one.
     """
 
     def __init__(self, behaviour: Behaviour, host: str = "127.0.0.1", seed: int = 0) -> None:
@@ -32,6 +33,7 @@ class BadServer:
         self.host = host
         self.port = 0
         self.accepted = 0
+        self.left = Event()
         self._random = random.Random(seed)
         self._group = Group()
         self._sockets: list[socket.socket] = []
@@ -81,6 +83,7 @@ class BadServer:
                 self._swallow(sock)
             elif self.behaviour == "silent":
                 self._swallow(sock)
+                self.left.set()
         except OSError as e:
             if e.errno not in _GONE:
                 raise
