@@ -58,6 +58,7 @@ def keyspaces(cassandra: Any, cassandra_keyspace: str) -> Any:
             session.execute(f"DROP KEYSPACE {name}", timeout=DDL_TIMEOUT)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(240)
 def test_the_shop_gives_the_same_answers(cassandra: Any, keyspaces: list[str], tmp_path: Path) -> None:

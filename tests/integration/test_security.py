@@ -290,6 +290,7 @@ class NodeCertificate:
         self._node.nodetool("reloadssl")
 
 
+@pytest.mark.slow
 def test_a_certificate_that_is_replaced(safe: CassandraCluster, relayed: Relay, refused: Refused) -> None:
     """By an expired one, and one of another name: connections that are open stay; new ones are not made, and no storm."""
     certificate = NodeCertificate(safe)

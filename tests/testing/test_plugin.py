@@ -82,6 +82,7 @@ def test_the_environment_names_the_server_too(
     assert f"server {server.contact_points[0]} {server.port}" in text
 
 
+@pytest.mark.slow
 def test_servers_of_its_own_are_stopped(tmp_path: Path) -> None:
     status, text = _pytest(tmp_path, OWN_SERVER_TESTS)
     assert status == 0, text
