@@ -640,9 +640,9 @@ def test_late_requests_whose_ends_make_room(node: FakeNode) -> None:
                 depth[0] -= 1
 
         session._execution_class = Late
-        futures = [session.execute_async("SELECT never", timeout=0.05) for _ in range(late)]
+        futures = [session.execute_async("SELECT never", timeout=1) for _ in range(late)]
         assert len(session._admission) == late
-        in_hub(lambda: block(0.1), filling[0]._execution.cancel)
+        in_hub(lambda: block(1.1), filling[0]._execution.cancel)
         gevent.wait(futures)
         assert {type(future.exception) for future in futures} == {OperationTimedOut}
         assert depth == [0, 1] and not session._admission
