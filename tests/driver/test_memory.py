@@ -19,7 +19,7 @@ from tests.support.fakenode import FakeNode, Opcode, Prepared, Void
 from tests.support.memory import resident
 
 UPDATE = re.compile("^UPDATE ")
-MANY = int(os.environ.get("GEVENTCQL_MANY", "300000"))
+MANY = int(os.environ.get("GEVENTCQL_MANY", "1000000"))
 
 
 def growth(steps: Iterable[object], warm: int, every: int) -> float:
@@ -37,7 +37,7 @@ def growth(steps: Iterable[object], warm: int, every: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600 + MANY // 1000)
-def test_ever_more_from_a_generator(session: Session, node: FakeNode) -> None:
+def test_a_million_from_a_generator(session: Session, node: FakeNode) -> None:
     """Pulled as there is room, and nothing is left of those that are behind (pitfall B10); half of them in order."""
     node.record = False
     prepared = session.prepare(INSERT)

@@ -17,7 +17,7 @@ pytest_plugins = "tests.integration.fixtures"
 
 KEYS = 1000
 SHORT = 5.0
-LONG = 30.0
+LONG = 60.0
 MEMORY_GROWTH = 200.0  # MB; twice what it takes
 FLAT = 5.0  # MB
 TIMEOUT = 120.0  # of each request: the server has two cores here, and its client one of them

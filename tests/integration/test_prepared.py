@@ -255,7 +255,7 @@ def test_everything_changes_at_once(own: Session, table: str, cassandra: Any, ks
         change(f"UPDATE {table} SET u = {{a: 5}} WHERE k = 1")
         make("int", "text", "7, 'seven'")
         reads = Reads(own, table, anew)
-        end = time.monotonic() + SECONDS / 4
+        end = time.monotonic() + SECONDS / 2
         with Readers(reads, (Gone, ReadFailure, WriteFailure)) as readers:
             for turn in itertools.count():
                 name, cql_type, value = ADDED[turn % 4]
