@@ -54,7 +54,7 @@ demo: $(VENV)/.built $(if $(HOST),,jars) ## load 336,776 flights into a real Cas
 	$(BIN)/python docs/examples/flights.py $(if $(HOST),--host $(HOST)) $(ARGS)
 
 test: jars ## all tests but the slow ones, on real nodes that the run starts and stops
-	.ci/halves $(BIN)/python -m pytest $(ARGS)
+	.ci/halves $(BIN)/python $(ARGS)
 
 patched: jars ## the same in a process that gevent has monkey-patched before anything else
 	$(BIN)/python -m gevent.monkey --module pytest -m 'not slow' $(ARGS)
