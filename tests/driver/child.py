@@ -1,7 +1,8 @@
 """A process with nothing but the driver in it: run by test_processes as `python child.py PATCH ACT PORT`.
 
 PATCH: when gevent's monkey-patching is done (`never`, `first`, `after`). ACT: what is done; see the functions. Each prints
-its outcome as JSON on one line. Imports nothing of the tests: what it needs is the installed package.
+its outcome as JSON on one line. Imports nothing of the tests but the list of public calls, which needs the installed package
+only.
 """
 
 import json
@@ -17,16 +18,14 @@ if PATCH == "first":
 import gevent  # noqa: E402
 
 import geventcql  # noqa: E402
-from geventcql.cluster import Cluster  # noqa: E402
+from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  # noqa: E402
 from geventcql.policies import ConstantReconnectionPolicy  # noqa: E402
+from tests.driver import publiccalls  # noqa: E402
 
 if PATCH == "after":
     from gevent import monkey
 
     monkey.patch_all()
-
-BY_KEY = "SELECT k FROM t WHERE k = ?"
-
 
 def tell(value):
     print(json.dumps(value), flush=True)
@@ -36,7 +35,7 @@ def work():
     """A bit of everything; the exit is left to the interpreter when ACT is work_and_leave."""
     cluster = Cluster(["127.0.0.1"], port=PORT)
     session = cluster.connect()
-    prepared = session.prepare(BY_KEY)
+    prepared = session.prepare(publiccalls.BY_KEY)
     right = [session.execute(prepared, (key,)).one().k == key for key in range(20)]
     asking = [gevent.spawn(lambda key: session.execute(prepared, (key,)).one().k, key) for key in range(300)]
     right += [greenlet.get() == key for key, greenlet in enumerate(asking)]
@@ -73,46 +72,44 @@ def in_thread():
 
 
 def dead_server():
-    """No greenlet but this one, and a server that dies: each public call ends with an error of the driver's."""
+    """No greenlet but this one, and a server that dies: the error that each public call ends with, and after how long."""
     import logging
+    import time
 
     logging.disable(logging.CRITICAL)
+    gevent.get_hub().NOT_ERROR = (Exception,)  # what is given to Session.submit fails as the other calls do
+    profile = ExecutionProfile(request_timeout=0.3)
     options = {
-        "port": PORT, "connect_timeout": 0.3, "control_connection_timeout": 0.3, "idle_heartbeat_interval": 0,
-        "reconnection_policy": ConstantReconnectionPolicy(60),
+        "port": PORT, "connect_timeout": 0.3, "control_connection_timeout": 0.3, "max_schema_agreement_wait": 0.3,
+        "idle_heartbeat_interval": 0, "reconnection_policy": ConstantReconnectionPolicy(60),
+        "execution_profiles": {EXEC_PROFILE_DEFAULT: profile},
     }  # fmt: skip
-    cluster = Cluster(["127.0.0.1"], **options)
-    session = cluster.connect()
-    session.default_timeout = 0.3
-    prepared = session.prepare(BY_KEY)
-    rows = session.execute("SELECT pages")
+    owned, closed = (publiccalls.Owned(Cluster(["127.0.0.1"], **options).connect()) for _ in range(2))
     tell("ready")
     sys.stdin.readline()
-    outcomes = {}
-    for name, call in {
-        "execute": lambda: session.execute(prepared, (1,)),
-        "execute text": lambda: session.execute("SELECT pages"),
-        "result": lambda: session.execute_async(prepared, (1,)).result(),
-        "get": lambda: session.execute_async(prepared, (1,)).get(),
-        "prepare": lambda: session.prepare("SELECT other"),
-        "rows": lambda: list(rows),
-        "next page": rows.fetch_next_page,
-        "imap": lambda: list(session.imap(prepared, [(1,), (2,)])),
-        "imap_unordered": lambda: list(session.imap_unordered(prepared, [(1,), (2,)])),
-        "execute_concurrent": lambda: session.execute_concurrent([(prepared, (1,))]),
-        "execute_concurrent_async": lambda: session.execute_concurrent_async([(prepared, (1,))], 1, True).get(),
-        "set_keyspace": lambda: session.set_keyspace("ks"),
-        "use": lambda: session.execute("USE ks"),
-        "connect with keyspace": lambda: cluster.connect("ks"),
-        "another cluster": lambda: Cluster(["127.0.0.1"], **options).connect(),
-        "geventcql.connect": lambda: geventcql.connect(["127.0.0.1"], **options),
-    }.items():
+
+    def note(name, call):
+        began, how = time.monotonic(), None
         try:
-            outcomes[name] = repr(call())
+            call()
         except BaseException as error:
-            outcomes[name] = f"{type(error).__module__}.{type(error).__name__}"
-    tell(outcomes)
-    cluster.shutdown()
+            how = f"{type(error).__module__}.{type(error).__name__}"
+        tell([name, how, time.monotonic() - began])
+
+    profile.request_timeout = None
+    closed.begin()
+    profile.request_timeout = 0.05
+    note("another cluster", lambda: Cluster(["127.0.0.1"], **options).connect())
+    note("geventcql.connect", lambda: geventcql.connect(["127.0.0.1"], **options))
+    note("connection_factory", lambda: owned.cluster.connection_factory("127.0.0.1"))
+    for kind, names in publiccalls.calls(owned).items():
+        for name in names:
+            owned.begin()
+            whose = closed if name.startswith("shutdown") else owned
+            note(f"{kind.__name__}.{name}", publiccalls.calls(whose)[kind][name])
+    note("open at the shutdown", closed.pending.result)
+    tell(None)
+    owned.cluster.shutdown()
 
 
 if ACT == "work":

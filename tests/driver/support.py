@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import gc
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
 from geventcql.cluster import Cluster
 from geventcql.session import Session
-from tests.support.fakenode import FakeNode, Reply, Request, Rows
+from tests.driver.publiccalls import BY_KEY, GATED
+from tests.support.fakenode import FakeNode, Reply, Request, Rows, paged
 
-BY_KEY = "SELECT k FROM t WHERE k = ?"
 INSERT = "INSERT INTO t (k) VALUES (?)"
 
 
@@ -30,6 +32,15 @@ def serve_keys(node: Any, answer: Callable[..., Any] = own_key) -> None:
     """Have a FakeNode or FakeCluster answer :data:`BY_KEY`, and accept :data:`INSERT`."""
     node.on(BY_KEY, answer, rows=[("k", "int")], binds=[("k", "int")], pk_indexes=[0])
     node.prepare(INSERT, [("k", "int")], None, [0])
+
+
+def serve_public_calls(node: FakeNode, gate: Event) -> None:
+    """Have a FakeNode answer what :mod:`tests.driver.publiccalls` asks, some of it once the gate is open."""
+    serve_keys(node)
+    node.on(GATED, lambda request, connection: own_key(request).when(gate), rows=[("k", "int")], binds=[("k", "int")])
+    node.on("SELECT pages", paged([("v", "int")], [(i,) for i in range(10)], 3))
+    node.on("SELECT traced", Rows([("v", "int")], [(1,)]).with_trace(uuid.UUID(int=1)))
+    have_keyspaces(node, "ks")
 
 
 def have_keyspaces(node: FakeNode, *names: str) -> None:
