@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+
 import gevent
 import pytest
 
@@ -9,12 +14,15 @@ from geventcql.cluster import Cluster
 from geventcql.errors import ServerError
 from geventcql.policies import FallthroughRetryPolicy
 from geventcql.query import SimpleStatement
+from geventcql.resultset import ResultSet
+from geventcql.session import Session
 from tests.driver.support import cluster_of
 from tests.support.fakenode import Error, ErrorCode, FakeNode, Message, Opcode, Rows, in_turn
 from tests.support.hubturns import HubTurns
 from tests.support.wire import bytes_, int_, short, string
 
 COLUMNS = [("v", "int")]
+TRACE = [("duration", "int"), ("started_at", "timestamp"), ("request", "text"), ("coordinator", "inet"), ("parameters", "int")]
 
 
 def test_next_keeps_raising_where_a_page_is_missing() -> None:
@@ -26,6 +34,37 @@ def test_next_keeps_raising_where_a_page_is_missing() -> None:
         for _ in range(3):
             with pytest.raises(ServerError, match="broken"):
                 next(rows)
+
+
+def fetch_ahead(rows: ResultSet) -> None:
+    assert [row.v for row in rows] == [1, 2]
+
+
+def fetch_behind(rows: ResultSet) -> None:
+    rows.fetch_next_page()
+    assert [row.v for row in rows.current_rows] == [2]
+
+
+def fetch_again(rows: ResultSet) -> None:
+    rows.response_future.start_fetching_next_page()
+    assert [row.v for row in rows.response_future.result().current_rows] == [2]
+
+
+@pytest.mark.parametrize("fetch", [fetch_ahead, fetch_behind, fetch_again])
+def test_each_page_is_traced(session: Session, node: FakeNode, fetch: Callable[[ResultSet], None]) -> None:
+    """The pages of a result are asked for with its options, however they are asked for (pitfall B9)."""
+    ids = [uuid.UUID(int=1), uuid.UUID(int=2)]
+    first, second = Rows(COLUMNS, [(1,)], paging_state=b"p").with_trace(ids[0]), Rows(COLUMNS, [(2,)]).with_trace(ids[1])
+    node.on("SELECT v FROM t", in_turn(first, second))
+    node.on(re.compile("FROM system_traces.sessions"), rows=TRACE, data=[(1, datetime(2026, 11, 26), "Execute", None, None)])
+    node.on(re.compile("FROM system_traces.events"), rows=[("event_id", "timeuuid")])
+    rows = session.execute("SELECT v FROM t", trace=True)
+    fetch(rows)
+    assert [request.tracing for request in node.queries] == [True, True]
+    assert [request.paging_state for request in node.queries] == [None, b"p"]
+    assert rows.response_future.get_query_trace_ids() == ids
+    assert [trace.trace_id for trace in rows.get_all_query_traces()] == ids
+    assert not any(request.tracing for request in node.requests if "system_traces" in (request.text or ""))
 
 
 def test_a_callback_gets_a_long_page_without_holding_up_others() -> None:
