@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from geventcql.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from geventcql.host import DefaultEndPoint
@@ -126,6 +127,7 @@ def test_a_node_that_leaves_and_comes_back() -> None:
         answers(session, nodes)
 
 
+PEERS = re.compile(r"FROM system\.peers")
 PARTS_OF_PEERS = {
     "tokens": ["tokens"],
     "address": ["native_address", "peer"],
@@ -163,7 +165,7 @@ def test_peers_that_are_not_told_are_not_forgotten(fault: str, monkeypatch: pyte
             elif fault == "one is missing":
                 node.system.peers = node.system.peers[:1]
             elif fault in HALF_AN_ANSWER:
-                node.on(re.compile("FROM system.peers"), of_peers(node, HALF_AN_ANSWER[fault]))
+                node.on(PEERS, of_peers(node, HALF_AN_ANSWER[fault]))
             else:
                 node.system.local.overrides = dict.fromkeys(PARTS_OF_PEERS[fault.removeprefix("no ")])
         for _ in range(3):
@@ -171,6 +173,25 @@ def test_peers_that_are_not_told_are_not_forgotten(fault: str, monkeypatch: pyte
         gevent.sleep(0.1)
         assert addresses(cluster) == set(nodes.addresses) == reachable(session)
         assert told.news == []
+
+
+@pytest.mark.parametrize("when", ["at first", "again"])
+def test_a_node_that_joins_while_the_peers_are_read(when: str) -> None:
+    """Events are asked for before the peers: what that answer does not show yet is heard of (pitfall C4)."""
+    gate = Event()
+    with FakeCluster(1) as nodes, cluster_of(nodes, **AT_ONCE) as cluster:
+        [control] = nodes
+        if when == "again":
+            cluster.connect(wait_for_all_pools=True)
+        held = control.on(PEERS, of_peers(control, lambda opcode, body: Message(opcode, body).when(gate)), times=1)
+        control.drop_connections()
+        connecting = gevent.spawn(cluster.connect)
+        control.wait_for(lambda _: held.hits)
+        node = nodes.add()
+        assert control.push(topology_change("NEW_NODE", node.host, nodes.port)) == 1  # to the connection that reads
+        gate.set()
+        session = connecting.get()
+        settle(lambda: reachable(session) == set(nodes.addresses) == addresses(cluster))
 
 
 def test_a_node_that_nobody_shows_and_nothing_is_connected_to_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
