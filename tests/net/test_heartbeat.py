@@ -303,7 +303,7 @@ def test_a_dead_peer_is_found_by_a_busy_process(alive: ThreadNode) -> None:
             while not connection.closed:
                 _busy(0.05)
                 gevent.sleep(0.01)
-                assert time.monotonic() - began < 10
+                assert time.monotonic() - began < 0.5 + 2
         node.resume()
 
 
