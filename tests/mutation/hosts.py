@@ -85,4 +85,14 @@ MUTANTS = (
         "            self.backoff.failed()\n        else:\n            self.backoff.failed()\n",
         ("tests/driver/test_hosts.py::test_a_pool_that_cannot_be_filled_keeps_no_other_waiting",),
     ),
+    Mutant(
+        "a host whose word was lost in a flood of events is down at its next silence",
+        SUPERVISOR,
+        "        self._is_word_old = True\n        self.said_down = False\n",
+        "        self._is_word_old = True\n",
+        (
+            "tests/driver/test_suspects.py"
+            "::test_a_host_that_is_up_again_in_a_flood_of_events_is_not_down_at_its_next_silence",
+        ),
+    ),
 )
