@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,7 @@ from gevent.event import AsyncResult, Event
 from gevent.exceptions import BlockingSwitchOutError
 
 from geventcql.cluster import ExecutionProfile
-from geventcql.errors import ConnectionShutdown, DecodeError, InvalidRequest, OperationTimedOut, QueryExhausted, WrongHubError
+from geventcql.errors import ConnectionShutdown, DecodeError, InvalidRequest, OperationTimedOut, QueryExhausted
 from geventcql.execution import Execution
 from geventcql.policies import ConstantReconnectionPolicy, RetryPolicy
 from geventcql.query import SimpleStatement
@@ -25,7 +24,6 @@ from geventcql.session import Session
 from geventcql.sinks import Cancelled
 from tests.driver.support import BY_KEY, cluster_of, eventually, in_hub, outcome, pooled, settled
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Rows, paged
-from tests.support.native import Thread
 
 ONE = Rows([("v", "int")], [(7,)])
 
@@ -398,56 +396,6 @@ def test_a_wait_in_the_hub_raises_at_once_and_sends_nothing(session: Session, no
     assert [request.text for request in node.requests[before:]] == ["SELECT now"]
     gate.set()
     assert pending.result().one().v == 7
-
-
-def test_another_thread_gets_a_named_error_soon(session: Session, node: FakeNode, gate: Event, hub_errors: list[Any]) -> None:
-    prepared = session.prepare(BY_KEY)
-    pending = session.execute_async("SELECT gated")
-    node.on("SELECT many", paged([("v", "int")], [(i,) for i in range(4)], 2))
-    first = session.execute("SELECT many")
-    before = len(node.requests)
-    outcome: list[Any] = []
-
-    def foreign() -> None:
-        for call in (
-            lambda: session.execute(prepared, (1,)),
-            lambda: session.execute_async(prepared, (1,)),
-            lambda: session.execute("SELECT now"),
-            lambda: session.prepare("SELECT other"),
-            lambda: session.set_keyspace("ks"),
-            lambda: list(session.imap(prepared, [(1,)])),
-            lambda: session.execute_concurrent([(prepared, (1,))]),
-            lambda: session.execute_concurrent_async([(prepared, (1,))]),
-            pending.result,
-            pending.get,
-            pending.wait,
-            lambda: list(first),
-            first.fetch_next_page,
-            first.response_future.start_fetching_next_page,
-            lambda: session.cluster.connect(),
-            session.cluster.shutdown,
-            session.shutdown,
-        ):
-            started = time.monotonic()
-            try:
-                outcome.append(call())
-            except BaseException as error:
-                outcome.append((type(error), time.monotonic() - started < 1))
-
-    thread = Thread(target=foreign)
-    thread.start()
-    thread.join()
-    assert outcome == [(WrongHubError, True)] * 17
-    gevent.sleep(0.01)
-    assert len(node.requests) == before and [row.v for row in first] == [0, 1, 2, 3]
-    gate.set()
-    assert pending.result().one().v == 7
-    in_pool = gevent.get_hub().threadpool.spawn(lambda: session.execute("SELECT now"))
-    with pytest.raises(WrongHubError):
-        in_pool.get(timeout=2)
-    gevent.get_hub().threadpool.kill()
-    assert {error.type for error in hub_errors} <= {WrongHubError}  # the pool reports what its functions raise
-    hub_errors.clear()
 
 
 # -- each future ends exactly once -------------------------------------------------------------------------------------
