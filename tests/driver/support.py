@@ -7,7 +7,6 @@ request shows.
 from __future__ import annotations
 
 import gc
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ from geventcql.cluster import Cluster
 from geventcql.session import Session
 from tests.driver.publiccalls import BY_KEY, GATED
 from tests.support.fakenode import FakeNode, Reply, Request, Rows, paged
+from tests.support.waits import eventually as eventually
 
 INSERT = "INSERT INTO t (k) VALUES (?)"
 
@@ -62,15 +62,6 @@ def pooled(session: Session) -> list[Any]:
 def settled(session: Session) -> bool:
     """Whether no connection has a request in flight or an orphan, and none waits for room."""
     return not session._admission and not any(c.in_flight or c.orphaned for c in pooled(session))
-
-
-def eventually(predicate: Callable[[], Any], timeout: float = 5.0) -> Any:
-    """Wait until ``predicate()`` is true and give its value; AssertionError after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not (value := predicate()):
-        assert time.monotonic() < deadline, f"not seen within {timeout} s: {predicate}"
-        gevent.sleep(0.002)
-    return value
 
 
 def collected(reference: Any) -> Callable[[], bool]:

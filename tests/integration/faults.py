@@ -38,13 +38,12 @@ def make_table(session: Session, keyspace: str, factor: int = 3) -> str:
     return f"{keyspace}.t"
 
 
-def wait_until(condition: Callable[[], Any], seconds: float) -> float:
-    """Wait until `condition()` is true; how many seconds that took. AssertionError after `seconds`."""
+def wait_until(condition: Callable[[], Any], seconds: float) -> None:
+    """Wait until `condition()` is true, which takes a while and is not cheap to see; AssertionError after `seconds`."""
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < seconds, f"not within {seconds} s: {condition}"
         gevent.sleep(0.05)
-    return time.monotonic() - started
 
 
 class Told(HostStateListener):

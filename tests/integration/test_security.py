@@ -24,6 +24,7 @@ from geventcql.testing import CassandraCluster
 from tests.integration.support import DDL_TIMEOUT
 from tests.support.relay import Relay
 from tests.support.tls import Tls
+from tests.support.waits import eventually
 
 pytest_plugins = "tests.integration.fixtures"
 
@@ -175,13 +176,6 @@ def no_storm(relay: Relay) -> bool:
     return 2 <= relay.accepted - before <= 2 * 6 + 2
 
 
-def eventually(predicate: Callable[[], Any], timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        assert time.monotonic() < deadline
-        gevent.sleep(0.02)
-
-
 def connected(session: Session) -> bool:
     return any(pool.connections for pool in session.get_pools())
 
@@ -200,7 +194,7 @@ def test_rotated_credentials(safe: CassandraCluster, relayed: Relay, new_provide
             assert session.execute("SELECT key FROM system.local").one() == ("local",)
             relayed.drop_connections()
             [host] = session.hosts
-            eventually(lambda: host.is_up is False)
+            eventually(lambda: host.is_up is False, 20)
             with pytest.raises(NoHostAvailable) as raised:
                 session.execute("SELECT key FROM system.local")
             assert type(only_cause(raised.value)) is AuthenticationFailed
@@ -209,7 +203,7 @@ def test_rotated_credentials(safe: CassandraCluster, relayed: Relay, new_provide
                 cluster.auth_provider = PlainTextAuthProvider("rotated", "second")
             else:
                 provider.password = "second"
-            eventually(lambda: connected(session))
+            eventually(lambda: connected(session), 20)
             assert session.execute("SELECT key FROM system.local").one() == ("local",)
 
 
@@ -307,13 +301,13 @@ def test_a_certificate_that_is_replaced(safe: CassandraCluster, relayed: Relay, 
                 cause = only_cause(refused(safe, **safe.driver_options()))
                 assert isinstance(cause, ConnectionException) and f"is not trusted: {words}" in str(cause)
                 relayed.drop_connections()
-                eventually(lambda: host.is_up is False)
+                eventually(lambda: host.is_up is False, 20)
                 assert no_storm(relayed)
                 with pytest.raises(NoHostAvailable, match=f"is not trusted: {words}"):
                     session.execute("SELECT key FROM system.local")
         finally:
             certificate.restore()
-        eventually(lambda: connected(session))
+        eventually(lambda: connected(session), 20)
         assert session.execute("SELECT key FROM system.local").one() == ("local",)
 
 

@@ -19,6 +19,7 @@ from geventcql.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPoli
 from geventcql.query import SimpleStatement
 from geventcql.session import Session
 from geventcql.testing import CassandraCluster, CassandraNode
+from tests.integration.faults import wait_until
 from tests.integration.peer import Peer, PeerError
 from tests.integration.support import connect, make_tables
 
@@ -68,12 +69,6 @@ def coordinator(session: Session, statement: Any, values: Any = None) -> str:
     future.result()
     address: str = future.coordinator_host.address
     return address
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    with gevent.Timeout(seconds):
-        while not condition():
-            gevent.sleep(0.1)
 
 
 # -- who is there, who is asked ---------------------------------------------------------------------------------------

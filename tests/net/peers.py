@@ -19,6 +19,7 @@ from geventcql.protocol import requests
 from geventcql.protocol.constants import ConsistencyLevel
 from tests.support import wire
 from tests.support.native import Socket, Thread, block
+from tests.support.waits import eventually
 from tests.support.wire import Envelope, Opcode
 
 NEVER = float("inf")
@@ -100,14 +101,6 @@ def settle_turns(turns: int = 5) -> None:
         gevent.sleep(0)
 
 
-def until(predicate: Callable[[], Any], timeout: float = 5.0) -> None:
-    """Wait until the predicate holds."""
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        assert time.monotonic() < deadline, "not seen in time"
-        gevent.sleep(0.002)
-
-
 def connect(server: Any, version: int = 4, **settings: Any) -> Connection:
     """A connection to a fake node or bad server; the caller closes it."""
     return open_connection(DefaultEndPoint(server.host, server.port), version, ConnectionSettings(**settings))
@@ -145,7 +138,7 @@ class ThreadNode:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         # not join: gevent closes the clients' sockets in the hub
-        until(lambda: not any(thread.is_alive() for thread in self._threads), 10)
+        eventually(lambda: not any(thread.is_alive() for thread in self._threads), 10)
 
     def _accept(self) -> None:
         while True:

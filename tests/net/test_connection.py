@@ -16,11 +16,12 @@ from gevent.event import Event
 from geventcql.cython.wire import RECEIVE_BUFFER
 from geventcql.net.connection import MAX_POSTPONED, MAX_TURN_BYTES, MAX_TURN_FRAMES, MAX_UNSENT_BYTES, Connection
 from geventcql.net.scheduler import Scheduler
-from tests.net.peers import Recorder, ThreadNode, connected, send, template, until, wait_all
+from tests.net.peers import Recorder, ThreadNode, connected, send, template, wait_all
 from tests.support import wire
 from tests.support.fakenode import NEVER as SILENCE
 from tests.support.fakenode import FakeNode, Message, Opcode, Void
 from tests.support.tls import Tls
+from tests.support.waits import eventually
 from tests.support.wire import Envelope
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])
@@ -145,7 +146,7 @@ def test_who_waits_hears_that_a_full_socket_has_taken_data() -> None:
             rooms: list[bool] = []
             connection.on_room = lambda connection: rooms.append(connection.usable)
             node.connections[0].resume_reading()
-            until(lambda: True in rooms)
+            eventually(lambda: True in rooms)
 
 
 def test_a_full_table() -> None:
@@ -245,7 +246,7 @@ def test_a_late_reply_frees_the_stream_and_reaches_nobody() -> None:
                 assert not {r.stream for r in fast} & {r.stream for r in slow}  # type: ignore[attr-defined]
                 assert all(r.argument.body == b"fast %d" % r.stream for r in fast)  # type: ignore[attr-defined]
             gate.set()
-            until(lambda: connection.orphaned == 0)
+            eventually(lambda: connection.orphaned == 0)
             assert connection.table.late_replies == 50
             assert set(wait_all([send(connection, "fast") for _ in range(300)])) == {"frame"}
             assert all(recorder.event == "timeout" for recorder in slow), "told twice"
@@ -338,7 +339,7 @@ def _flooded(size: int, total: int) -> tuple[list[int], int, float]:
         ticker = gevent.spawn(tick)
         send(connection, timeout=None)
         try:
-            until(lambda: sum(turns.values()) >= total, 60)
+            eventually(lambda: sum(turns.values()) >= total, 60)
         finally:
             ticker.kill()
     between = sorted(after - before for before, after in itertools.pairwise(ticks))
@@ -375,6 +376,6 @@ def test_a_turn_ends_by_time_too() -> None:
     with ThreadNode(lambda request: frame * 200) as server, connected(server) as connection:
         connection.on_event = slow
         send(connection, timeout=None)
-        until(lambda: sum(turns.values()) == 200, 30)
+        eventually(lambda: sum(turns.values()) == 200, 30)
     # what one recv brought is cut at once: at most a buffer's worth, and then as many as fit 2 ms
     assert max(turns.values()) <= RECEIVE_BUFFER // 60_000 + 2 + 4

@@ -23,11 +23,12 @@ from geventcql.errors import (
 from geventcql.net.connection import Connection
 from geventcql.net.targets import Call
 from geventcql.protocol.constants import Opcode as Op
-from tests.net.peers import NEVER, Recorder, connect, connected, send, settle_turns, template, until, wait_all
+from tests.net.peers import NEVER, Recorder, connect, connected, send, settle_turns, template, wait_all
 from tests.support.fakenode import NEVER as SILENCE
 from tests.support.fakenode import Close, Error, ErrorCode, FakeNode, Opcode, Raw, Void, status_change
 from tests.support.invariants import HubError
 from tests.support.tls import Tls
+from tests.support.waits import eventually
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])
 
@@ -186,7 +187,7 @@ def test_anything_that_ends_a_resumed_write(monkeypatch: pytest.MonkeyPatch) -> 
         closings = Closings(connection)
         node.pause()
         waiting = [send(connection, "x" * 1_000_000) for _ in range(2)]
-        until(lambda: connection._write_watcher is not None)
+        eventually(lambda: connection._write_watcher is not None)
 
         def fail(data: Any) -> int:
             raise OSError(104, "on purpose")
@@ -420,7 +421,7 @@ def test_drain_closes_with_the_last_reply() -> None:
         assert not connection.closed
         gate.set()
         assert wait_all(waiting) == ["page"] * 3
-        until(lambda: connection.closed, 1)
+        eventually(lambda: connection.closed, 1)
         assert closings.causes == [None]
 
 
@@ -446,7 +447,7 @@ def test_drain_ends_though_the_server_never_answers(way: str) -> None:
             assert wait_all([recorder], 1.0) == ["timeout"]
         else:
             assert connection.orphan(recorder.stream, recorder)  # type: ignore[attr-defined]
-        until(lambda: connection.closed, 1)
+        eventually(lambda: connection.closed, 1)
         assert closings.causes == [None]
 
 
@@ -457,7 +458,7 @@ def test_drain_ends_though_the_server_reads_nothing() -> None:
         recorder = send(connection, "x" * 5_000_000, timeout=0.05)
         connection.drain()
         assert wait_all([recorder], 1.0) == ["timeout"]
-        until(lambda: connection.closed, 1)
+        eventually(lambda: connection.closed, 1)
         node.resume()
         node.tolerate_violations = True
 

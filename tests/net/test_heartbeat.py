@@ -16,10 +16,11 @@ from geventcql.net import heartbeat as heartbeat_module
 from geventcql.net.connection import Connection
 from geventcql.net.heartbeat import Heartbeat
 from geventcql.net.scheduler import Scheduler
-from tests.net.peers import Recorder, ThreadNode, connect, connected, send, template, until, wait_all
+from tests.net.peers import Recorder, ThreadNode, connect, connected, send, template, wait_all
 from tests.support.fakenode import NEVER as SILENCE
 from tests.support.fakenode import FakeNode, Opcode, Supported, Void
 from tests.support.invariants import HubError
+from tests.support.waits import eventually
 
 SUSPECT_AFTER = 0.1
 TICK = 0.02
@@ -100,7 +101,7 @@ def test_silent_with_requests_in_flight() -> None:
         began = time.monotonic()
         recorder = send(connection, timeout=None)
         with Watched(connection, interval=10, timeout=0.5) as watched:
-            until(lambda: connection.suspect)
+            eventually(lambda: connection.suspect)
             suspected = time.monotonic() - began
             assert suspected >= 2 * SUSPECT_AFTER - TICK and "suspect" in repr(connection)
             assert watched.suspects == [connection] and connection.usable, "pick avoids it; nothing else"
@@ -120,7 +121,7 @@ def test_suspect_after_two_seconds() -> None:
         began = time.monotonic()
         send(connection, timeout=None)
         with Watched(connection, interval=30, timeout=30):
-            until(lambda: connection.suspect)
+            eventually(lambda: connection.suspect)
             assert 1.4 < time.monotonic() - began < 4
         node.resume()
 
@@ -132,7 +133,7 @@ def test_an_idle_peer_that_is_gone() -> None:
         node.pause()
         began = time.monotonic()
         with Watched(connection, interval=0.2, timeout=0.3):
-            until(lambda: connection.closed)
+            eventually(lambda: connection.closed)
         assert 0.5 - TICK <= time.monotonic() - began < 0.5 + 2, "the interval and the timeout, and what a busy machine adds"
         assert "did not answer a heartbeat" in str(connection.cause)
         node.resume()
@@ -146,14 +147,14 @@ def test_any_byte_clears_the_suspicion() -> None:
         node.on(Opcode.OPTIONS, Supported({}).when(gate))
         with connected(node) as connection, Watched(connection, interval=10, timeout=5) as watched:
             recorder = send(connection, timeout=None)
-            until(lambda: connection.suspect)
+            eventually(lambda: connection.suspect)
             gate.set()
             assert wait_all([recorder]) == ["page"]
             assert not connection.suspect
-            until(lambda: connection.probe is None)
+            eventually(lambda: connection.probe is None)
             gate.clear()
             recorder = send(connection, timeout=None)
-            until(lambda: connection.suspect)
+            eventually(lambda: connection.suspect)
             assert watched.suspects == [connection] * 2
             gate.set()
             wait_all([recorder])
@@ -167,12 +168,12 @@ def test_slow_answers_are_no_death() -> None:
         options = node.on(Opcode.OPTIONS, SILENCE)
         with connected(node) as connection, Watched(connection, interval=0.1, timeout=0.3) as watched:
             stop = time.monotonic() + 0.15
-            until(lambda: options.hits == 1)
+            eventually(lambda: options.hits == 1)
             while time.monotonic() < stop + 1.5:
                 assert wait_all([send(connection)]) == ["page"]
             assert not connection.closed and watched.suspects == []
             options.remove()
-            until(lambda: options.hits < node.count(Opcode.OPTIONS))
+            eventually(lambda: options.hits < node.count(Opcode.OPTIONS))
 
 
 def test_who_has_been_asked_is_not_asked_again_before_the_answer() -> None:
@@ -193,17 +194,17 @@ def test_the_late_answer_to_a_question_that_was_given_up() -> None:
         node.on(Opcode.QUERY, Void())
         options = node.on(Opcode.OPTIONS, Supported({}).when(gate))
         with connected(node) as connection, Watched(connection, interval=0.1, timeout=1) as watched:
-            until(lambda: options.hits)
+            eventually(lambda: options.hits)
             first = connection.probe
             assert wait_all([send(connection)]) == ["page"]
-            until(lambda: connection.probe is not first)
+            eventually(lambda: connection.probe is not first)
             watched.heartbeat.stop()
             options.remove()
             node.on(Opcode.OPTIONS, SILENCE)
             watched.heartbeat.ask(connection)
             second = connection.probe
             gate.set()
-            until(lambda: connection.table.late_replies or connection.probe is None)
+            eventually(lambda: connection.table.late_replies or connection.probe is None)
             assert connection.probe is second is not None
 
 
@@ -285,7 +286,7 @@ def test_busy_between_the_question_and_its_sending(alive: ThreadNode, monkeypatc
 
     monkeypatch.setattr(Heartbeat, "ask", ask)
     with connected(alive) as connection, Watched(connection, interval=0.1, timeout=0.2) as watched:
-        until(lambda: len(asked) >= 3, 10)
+        eventually(lambda: len(asked) >= 3, 10)
         gevent.sleep(0)
         assert not connection.closed, connection
         assert watched.suspects == []
@@ -326,9 +327,9 @@ def test_a_listener_that_raises_does_not_end_the_heartbeat(hub_errors: list[HubE
 
         heartbeat = Heartbeat(Scheduler.for_hub(), listed, 0.1, 0.5, fail)
         heartbeat.start()
-        until(lambda: all(connection.closed for connection in connections))
+        eventually(lambda: all(connection.closed for connection in connections))
         before = rounds[0]
-        until(lambda: rounds[0] > before + 3)
+        eventually(lambda: rounds[0] > before + 3)
         heartbeat.stop()
         assert [error.text for error in hub_errors] == ["ZeroDivisionError: on purpose"] * 2
         hub_errors.clear()
@@ -348,7 +349,7 @@ def test_stopped_by_its_own_listener() -> None:
 
         heartbeat = Heartbeat(Scheduler.for_hub(), listed, 0.1, 0.5, lambda connection: heartbeat.stop())
         heartbeat.start()
-        until(lambda: connection.suspect)
+        eventually(lambda: connection.suspect)
         before = rounds[0]
         gevent.sleep(0.2)
         assert rounds[0] == before

@@ -18,9 +18,10 @@ from geventcql.cython.wire import Page
 from geventcql.net.connection import Connection
 from geventcql.net.heartbeat import Heartbeat
 from geventcql.net.scheduler import Scheduler
-from tests.net.peers import Recorder, connected, send, template, until, wait_all
+from tests.net.peers import Recorder, connected, send, template, wait_all
 from tests.support.fakenode import NEVER, FakeNode, Rows
 from tests.support.invariants import HubError
+from tests.support.waits import eventually
 
 ONE = Rows([("v", "int")], [(1,)])
 
@@ -68,7 +69,7 @@ def test_between_what_the_timer_calls(hub_errors: list[HubError], monkeypatch: p
     monkeypatch.setattr(scheduler, "lag", Lag())
     scheduler.call_later(0, called.append, "first")
     assert is_interrupted(lambda: None, hub_errors)
-    until(lambda: called == ["first"])
+    eventually(lambda: called == ["first"])
 
 
 def test_in_what_the_timer_calls(hub_errors: list[HubError]) -> None:
@@ -86,7 +87,7 @@ def test_in_what_the_timer_calls(hub_errors: list[HubError]) -> None:
         scheduler.call_later(0, called.append, "next")
 
     assert is_interrupted(act, hub_errors)
-    until(lambda: len(called) == 3)
+    eventually(lambda: len(called) == 3)
     assert sorted(called) == ["interrupted", "interrupted", "next"]
 
 
@@ -207,6 +208,6 @@ def test_a_heartbeat(hub_errors: list[HubError]) -> None:
     heartbeat = Heartbeat(scheduler, connections, 0.02, 1)  # type: ignore[arg-type]
     heartbeat.start()
     assert is_interrupted(lambda: None, hub_errors)
-    until(lambda: len(beats) > 6)
+    eventually(lambda: len(beats) > 6)
     heartbeat.stop()
     assert set(beats) == {1} and len(scheduler) == before

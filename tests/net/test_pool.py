@@ -11,9 +11,10 @@ from gevent.event import Event
 
 from geventcql.net.connection import Connection
 from geventcql.net.pool import MAX_ORPHANS, HostPool
-from tests.net.peers import connect, send, settle_turns, until, wait_all
+from tests.net.peers import connect, send, settle_turns, wait_all
 from tests.support.fakenode import NEVER as SILENCE
 from tests.support.fakenode import FakeNode, Opcode, Void
+from tests.support.waits import eventually
 
 
 class Pool(HostPool):
@@ -120,7 +121,7 @@ def test_replaced_ones_finish_what_they_have(pool: Pool, node: FakeNode) -> None
     assert not first.closed
     gate.set()
     assert wait_all([waiting]) == ["page"]
-    until(lambda: first.closed)
+    eventually(lambda: first.closed)
     assert pool.below[0] == 1 and pool.last_error is None
 
 
@@ -144,7 +145,7 @@ def test_too_many_orphans_replace_a_connection_once(pool: Pool, node: FakeNode, 
             for request in list(connection.in_flight.values()):
                 connection.reply(request, Void())
         assert wait_all([last]) == ["page"]
-    until(lambda: first.closed)
+    eventually(lambda: first.closed)
     assert not pool._draining, "and nothing is kept of it"
 
 

@@ -12,8 +12,8 @@ import pytest
 from gevent.event import Event
 
 from geventcql.net.scheduler import MAX_TURN, REBUILD_FLOOR, Scheduler, Turn
-from tests.net.peers import until
 from tests.support.invariants import HubError
+from tests.support.waits import eventually
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_callback_that_raises(scheduler: Scheduler, hub_errors: list[HubError]
     done = Event()
     scheduler.call_at(when + 0.02, done.set)
     assert done.wait(5)
-    until(lambda: sum(at > when + 0.02 for at in ticks) > 10)
+    eventually(lambda: sum(at > when + 0.02 for at in ticks) > 10)
     ticker.kill()
     assert runs == ["before", "bad", "after"]
     assert [error.text for error in hub_errors] == ["ZeroDivisionError: on purpose"]

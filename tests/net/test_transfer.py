@@ -21,10 +21,11 @@ from geventcql.net.connection import Connection
 from geventcql.net.tls import TlsTransport
 from geventcql.net.transport import open_transport
 from geventcql.protocol.constants import Opcode as Op
-from tests.net.peers import Recorder, connected, send, settle_turns, template, until, wait_all
+from tests.net.peers import Recorder, connected, send, settle_turns, template, wait_all
 from tests.support import wire
 from tests.support.fakenode import FakeNode, Message, Opcode, Request, Rows, Void
 from tests.support.tls import Tls
+from tests.support.waits import eventually
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])
 WAYS = [(version, compression) for version in (3, 4, 5) for compression in (None, "lz4", "snappy")][:-1]
@@ -317,9 +318,9 @@ def test_new_keys_during_an_upload(tmp_path: Path, version: str, command: bytes,
                     updates += 1
                 gevent.sleep(0.002)
             assert updates == 8
-            until(lambda: connection.unsent_bytes == 0, 30)
+            eventually(lambda: connection.unsent_bytes == 0, 30)
             # replies come through the new keys, one for each request, and nothing was lost on the way up
-            until(lambda: server.received.count(b"z") >= 64_000_000, 30)
+            eventually(lambda: server.received.count(b"z") >= 64_000_000, 30)
             assert b"SSL_do_handshake -> 1" in server.received, "no keys were updated"
             for target in targets:
                 reply = wire.encode_envelope(wire.Envelope(4, 0, int(str(target.name)), Opcode.RESULT, wire.int_(1), True))
@@ -340,10 +341,10 @@ def test_a_handshake_while_nothing_is_sent(tmp_path: Path, tls: Tls) -> None:
             for _ in range(3):
                 handshakes = server.received.count(b"-> 1")
                 server.tell(b"R\n")
-                until(lambda: server.received.count(b"-> 1") > handshakes)  # noqa: B023
+                eventually(lambda: server.received.count(b"-> 1") > handshakes)  # noqa: B023
                 before = server.received.count(b"z")
                 targets = [send(connection, "z" * 1000) for _ in range(10)]
-                until(lambda: server.received.count(b"z") >= before + 10_000)  # noqa: B023
+                eventually(lambda: server.received.count(b"z") >= before + 10_000)  # noqa: B023
             assert not connection.closed and not any(target.told for target in targets)
         finally:
             connection.close()
