@@ -33,6 +33,7 @@ RowFactory = Callable[[Sequence[str], Sequence[tuple[Any, ...]]], Sequence[Any]]
 _EDGES = re.compile(r"\A[^a-zA-Z0-9]+|[^a-zA-Z0-9_]+\Z")
 _ODD = re.compile(r"[^a-zA-Z0-9]")
 _MOST_FIELDS = 16_384
+_FEW_FIELDS = 128
 
 
 def tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
@@ -48,7 +49,6 @@ class _PlainRow(tuple):  # type: ignore[type-arg]
         return cls(values)
 
 
-@lru_cache(maxsize=1024)
 def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
     """The `Row` class for columns of these names; the same class as long as it is in use often enough to stay cached.
 
@@ -57,6 +57,10 @@ def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
     once per class, and positional names (`field_0_`) or a trailing underscore take their place. Rows of more than
     16,384 columns are plain tuples: making a class takes longer the more fields it has.
     """
+    return (_narrow if len(names) <= _FEW_FIELDS else _wide)(names)
+
+
+def _make_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
     if len(names) > _MOST_FIELDS:
         log.warning(
             "The rows have %d columns, too many for named tuples: they are plain. dict_factory has their names.", len(names)
@@ -80,6 +84,11 @@ def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
             reprlib.repr(changed),
         )
     return namedtuple("Row", fields)
+
+
+# A class takes some 300 bytes for each field: all that are kept of either kind are no more than 40 or 80 MB.
+_narrow = lru_cache(maxsize=1024)(_make_class)
+_wide = lru_cache(maxsize=16)(_make_class)
 
 
 def named_tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:

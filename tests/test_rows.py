@@ -42,7 +42,6 @@ def test_the_class_is_cached_by_names() -> None:
 @pytest.mark.logs("WARNING Not all columns")
 def test_odd_names_warn_once(caplog: pytest.LogCaptureFixture) -> None:
     names = ("class", "ok", "ok", "only in this test")
-    rows.named_tuple_class.cache_clear()
     with caplog.at_level(logging.WARNING, "geventcql"):
         assert rows.named_tuple_class(names)._fields == ("field_0_", "ok", "ok_", "only_in_this_test")  # type: ignore[attr-defined]
         rows.named_tuple_class(names)

@@ -65,7 +65,7 @@ cimport cython
 
 import decimal
 import uuid
-from collections import namedtuple
+from collections import Counter, namedtuple
 from collections.abc import Mapping
 from keyword import iskeyword
 
@@ -85,6 +85,8 @@ cdef Py_ssize_t LONGEST_TYPE = 256 * 1024  # characters of a type's name
 cdef Py_ssize_t MOST_METADATA = 16 * 1024 * 1024  # characters of the names of all types and columns of one result
 cdef Py_ssize_t COLUMN_WORTH = 64  # what a column counts for among them, besides its names
 cdef Py_ssize_t CUSTOM_WORTH = 32  # what a character of a class name does
+cdef Py_ssize_t FEW = 256  # keys with one hash
+cdef Py_ssize_t MOST_CLASS_FIELDS = 65_536  # of all classes of named tuples that are kept: some 10 MB
 cdef Py_ssize_t MOST_FIELDS = 4096  # of a class of named tuples, whose making takes longer the more it has
 # What their values may ask for: see TupleType and DecimalType.
 cdef Py_ssize_t FREE_ABSENT = 1024 * 1024

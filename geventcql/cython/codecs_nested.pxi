@@ -174,7 +174,9 @@ cdef class SetType(CqlType):
 
 @cython.final
 cdef class MapType(CqlType):
-    """map<key, value>: dict, or util.OrderedMapSerializedKey if keys cannot be hashed; from any mapping."""
+    """map<key, value>: dict, or util.OrderedMapSerializedKey if keys cannot be hashed, or were made to have one hash; from any
+    mapping.
+    """
 
     cdef CqlType key
     cdef CqlType element
@@ -195,7 +197,7 @@ cdef class MapType(CqlType):
             return None
         cells.p, cells.left = p, n
         count = element_count(&cells, 8)
-        if not self.key.hashable:
+        if not self.key.hashable or count > FEW and not self.is_spread() and self.is_crowded(cells, count):
             return self.read_ordered(&cells, count)
         result = {}
         for _ in range(count):
@@ -203,6 +205,24 @@ cdef class MapType(CqlType):
             PyDict_SetItem(result, key, next_value(&cells, self.element))
         no_more(&cells)
         return result
+
+    cdef bint is_spread(self):
+        """Whether hashes of keys are secret, or no more than a few values can have the same."""
+        return self.key.fixed in (4, 8) or isinstance(self.key, (UTF8Type, AsciiType, BytesType))
+
+    cdef bint is_crowded(self, Cells cells, Py_ssize_t count) except -1:
+        """Whether so many keys have one hash (numbers that differ by 2**61 - 1 do, and UUIDs, which are numbers) that a dict of
+        them would take a time that grows with the square of their number.
+        """
+        global absent
+        cdef Py_ssize_t before = absent
+        cdef const char *p = NULL
+        hashes = []
+        for _ in range(count):
+            hashes.append(hash(next_value(&cells, self.key)))
+            next_cell(&cells, &p)
+        absent = before
+        return max(Counter(hashes).values()) > FEW
 
     cdef object read_ordered(self, Cells *cells, Py_ssize_t count):
         cdef const char *p = NULL
@@ -315,6 +335,7 @@ cdef class TupleType(CqlType):
 
 
 cdef dict _tuple_classes = {}  # (name, field names) -> named tuple class or None; making one takes longer than a query
+cdef Py_ssize_t _tuple_fields = 0  # of all those
 
 
 cdef object tuple_class(str name, tuple field_names):
@@ -322,12 +343,15 @@ cdef object tuple_class(str name, tuple field_names):
 
     None, meaning plain tuples, if `name` is no identifier, two fields have one name, or there are more than 4,096.
     """
+    global _tuple_fields
     key = name, field_names
     if key not in _tuple_classes:
-        if len(_tuple_classes) >= 1024:  # schemas that keep changing must not fill the memory
-            _tuple_classes.clear()
         if len(field_names) > MOST_FIELDS:
             return None
+        _tuple_fields += len(field_names)
+        if len(_tuple_classes) >= 1024 or _tuple_fields > MOST_CLASS_FIELDS:  # schemas that change must not fill the memory
+            _tuple_classes.clear()
+            _tuple_fields = len(field_names)
         usable = [
             f"field_{i}_" if not field.isidentifier() or iskeyword(field) or field.startswith("_") else field
             for i, field in enumerate(field_names)
