@@ -64,6 +64,9 @@ class Execution(RequestState):
     """Ends the pause before the next attempt."""
     race: Any = None
     """The :class:`~geventcql.attempts.Race` of a request that may have several attempts in flight at once."""
+    _decided_on: object = None
+    """The answer, or the lost connection, of the last decision: whoever tells of it does so again if a signal's handler has
+    raised meanwhile."""
     _limit: Timer | None = None
     """Ends the cold path at the deadline: no connection knows of the request meanwhile."""
 
@@ -189,7 +192,7 @@ class Execution(RequestState):
         if self.session.is_shutdown:
             self._fail(self._lost(cause))
         else:
-            self._decide(self._handle_loss, cause)
+            self._decide(self._handle_loss, connection, cause)
 
     def on_suspect(self, connection: Connection, others: Mapping[str | None, list[Any]]) -> None:
         """The host has fallen silent: what may be sent twice goes to one of the others at once; in the hub.
@@ -276,11 +279,17 @@ class Execution(RequestState):
         """Go on in a greenlet of the request's own; whatever becomes of that greenlet, the request ends."""
         self.stage = "no decision about another attempt"
         if self.deadline < NEVER:
+            if self._limit is not None:
+                self._limit.cancel()
             self._limit = self.session.cluster._scheduler.call_at(self.deadline, self.expire)
         self.session.cluster._decisions.add(self, work, args)
 
     def decide(self, work: Callable[..., object], args: tuple[Any, ...]) -> None:
         """What that greenlet runs."""
+        if args:
+            if args[0] is self._decided_on:
+                return
+            self._decided_on = args[0]
         try:
             work(*args)
         except (Exception, gevent.Timeout) as error:  # policies may raise either
@@ -384,15 +393,14 @@ class Execution(RequestState):
             self._left = (*self._left, self.host)
 
     def _lost(self, cause: BaseException) -> ConnectionShutdown:
-        lost = ConnectionShutdown(
-            f"connection to {self.host} was lost while the request was in flight: {cause}. It may have been applied; only "
-            "statements marked is_idempotent=True are sent again",
-            self.host,
-        )
+        text = f"connection to {self.host} was lost while the request was in flight: {cause}. It may have been applied"
+        if not self.resolved.is_idempotent:
+            text += "; only statements marked is_idempotent=True are sent again"
+        lost = ConnectionShutdown(text, self.host)
         lost.__cause__ = cause
         return lost
 
-    def _handle_loss(self, cause: BaseException) -> None:
+    def _handle_loss(self, connection: Connection, cause: BaseException) -> None:
         lost = self._lost(cause)
         self.errors[self.host] = lost
         count_error(self.session.cluster, lost, self.host)

@@ -15,6 +15,7 @@ import pytest
 
 from geventcql.auth import AuthProvider, PlainTextAuthenticator
 from geventcql.cluster import EXEC_PROFILE_DEFAULT, ExecutionProfile
+from geventcql.coldpath import Decisions
 from geventcql.errors import ConnectionShutdown
 from geventcql.policies import (
     ConstantReconnectionPolicy,
@@ -30,7 +31,7 @@ from geventcql.session import Session
 from tests.driver.hostlife import Told, answers, connected, control_node, other_node, reachable, settle
 from tests.driver.support import eventually, outcome
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import NEVER, Error, ErrorCode, Rows, topology_change
+from tests.support.fakenode import NEVER, Close, Error, ErrorCode, Rows, Void, topology_change
 from tests.support.invariants import HubError
 from tests.support.logs import UNREACHABLE
 
@@ -321,4 +322,48 @@ def test_before_callbacks_are_called(nodes: FakeCluster, hub_errors: list[HubErr
         with pytest.raises(KeyboardInterrupt):
             gevent.sleep(1)
         eventually(lambda: called == [[(1,)]])
+    assert as_reported(hub_errors, KeyboardInterrupt)
+
+
+def test_between_two_callbacks(nodes: FakeCluster, hub_errors: list[HubError]) -> None:
+    called: list[Any] = []
+    with connected(nodes, auth_provider=Provider()) as (_, session, _):
+        future = session.execute_async("SELECT v")
+        future.add_callback(lambda rows: gevent.getcurrent().throw(KeyboardInterrupt))
+        for _ in range(2):
+            future.add_callback(called.append)
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(1)
+        eventually(lambda: called == [[(1,)], [(1,)]])
+    assert as_reported(hub_errors, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("end", ["refused", "lost"])
+def test_behind_the_beginning_of_a_decision(
+    end: str, nodes: FakeCluster, hub_errors: list[HubError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader tells of the answer, or the end, again: what may be sent once more is sent once more."""
+    interrupts: list[type[BaseException]] = [KeyboardInterrupt]
+    begin = Decisions._begin
+
+    def interrupted_begin(*args: Any) -> None:
+        begin(*args)
+        if interrupts:
+            raise interrupts.pop()
+
+    class Next(RetryPolicy):
+        def on_unavailable(self, *args: Any, **kwargs: Any) -> Any:
+            return self.RETRY_NEXT_HOST, None
+
+    update = "UPDATE c SET n = n + 1"
+    answers = iter([Error(ErrorCode.UNAVAILABLE, consistency=1, required=1, alive=0) if end == "refused" else Close()])
+    nodes.on(update, lambda request, connection: next(answers, Void()))
+    monkeypatch.setattr(Decisions, "_begin", interrupted_begin)
+    with connected(nodes, auth_provider=Provider(), default_retry_policy=Next()) as (_, session, _):
+        future = session.execute_async(SimpleStatement(update, is_idempotent=end == "lost"))
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(1)
+        future.result()
+        gevent.sleep(0.05)
+        assert sum(node.count(update) for node in nodes.nodes) == 2 == future._execution.attempts
     assert as_reported(hub_errors, KeyboardInterrupt)
