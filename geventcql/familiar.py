@@ -13,7 +13,7 @@ import gevent
 from geventcql.errors import DriverException, UnsupportedOperation
 from geventcql.host import DefaultEndPoint, EndPoint
 from geventcql.net.connection import Connection
-from geventcql.net.forking import OwnGreenlet
+from geventcql.net.forking import ApplicationGreenlet
 from geventcql.net.opening import open_in_keyspace
 from geventcql.options import connection_settings
 from geventcql.waiting import OfItsThread
@@ -31,7 +31,7 @@ def _refuse(name: str, instead: str) -> NoReturn:
     raise UnsupportedOperation(f"Cluster.{name} has an effect with protocol v1 and v2 only, which are not spoken: {instead}")
 
 
-class Submitted(OfItsThread, OwnGreenlet):
+class Submitted(OfItsThread, ApplicationGreenlet):
     """What ``Session.submit`` returns: a Greenlet that has what cassandra-driver's future is most used for."""
 
     def result(self, timeout: float | None = None) -> Any:

@@ -17,9 +17,9 @@ from gevent.event import AsyncResult
 from gevent.greenlet import SpawnedLink
 from greenlet import getcurrent
 
-from geventcql.cython.wire import Page
+from geventcql.cython.wire import Page, process_number
 from geventcql.errors import ForkedError, QueryExhausted
-from geventcql.net.forking import spawn
+from geventcql.net.forking import ApplicationGreenlet
 from geventcql.net.interrupts import report
 from geventcql.net.outcomes import outcome
 from geventcql.protocol.constants import ConsistencyLevel
@@ -152,7 +152,8 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         """Refuse to wait where that cannot work."""
         execution = self._execution
         session = execution.session
-        if thread_id() != session._owner or getcurrent() is session._hub or execution.is_of_parent:
+        hub = session._hub
+        if thread_id() != session._owner or getcurrent() is hub or hub.loop is None or execution.is_of_parent:
             self._check_thread()
             session._check_wait()
 
@@ -160,7 +161,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         """Refuse what would touch the hub of another thread, or wait for what only the parent process gets."""
         if self._execution.is_of_parent and not self.ready():
             raise ForkedError()
-        if thread_id() != self.session._owner:
+        if thread_id() != self.session._owner or self.session._hub.loop is None:
             self.session.cluster._check_thread()
 
     # -- pages --------------------------------------------------------------------------------------------------------
@@ -206,9 +207,6 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def _restart(self, paging_state: bytes) -> None:
         AsyncResult.__init__(self)
         self._failed = False
-        if self._callbacks is not None:
-            for callback in self._callbacks:
-                callback.pending = True
         self._execution = self._execution.restart(self, paging_state)
 
     # -- callbacks ----------------------------------------------------------------------------------------------------
@@ -255,32 +253,31 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def _call_back(self) -> None:
         if self._runner is None:
             # Not the Cluster's: its shutdown is one of the things they are to be told.
-            self._runner = spawn(self._run_callbacks)
+            self._runner = ApplicationGreenlet.spawn(self._run_callbacks)
             self._runner.rawlink(self._called_back)
 
     def _called_back(self, greenlet: Any) -> None:
-        if greenlet.exception is not None:  # a signal's handler has raised in it, perhaps before it began
+        if greenlet.exception is not None or greenlet.value is not None:  # a signal's handler raised in it, or it was killed
             self._runner = None
             self._call_back()
 
     def _run_callbacks(self) -> None:
         """Call what has not been called for this page yet, in order; in a greenlet of its own."""
+        process = process_number()
         try:
             while self.ready():
-                due = [callback for callback in self._callbacks or () if callback.pending]
+                execution = self._execution
+                due = [callback for callback in self._callbacks or () if callback.called_for is not execution]
                 if not due:
                     return
-                try:
-                    for callback in due:
-                        callback.pending = False
-                    error, rows = self._outcome()  # before any callback asks for the next page
-                except BaseException:  # nobody has been called yet: the next runner does it
-                    for callback in due:
-                        callback.pending = True
-                    raise
+                error, rows = self._outcome()  # before any callback asks for the next page
                 for callback in due:
+                    callback.called_for = execution
                     if callback.on_error == (error is not None):
                         callback.run(rows if error is None else error)
+                    if process_number() != process:  # it has forked: the others are called in the parent
+                        self._callbacks = None
+                        return
         finally:
             self._runner = None
 
@@ -394,7 +391,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 class _Callback:
     """One registered callback or errback with the context it was registered in."""
 
-    __slots__ = ("_args", "_context", "_fn", "_kwargs", "on_error", "pending")
+    __slots__ = ("_args", "_context", "_fn", "_kwargs", "called_for", "on_error")
 
     def __init__(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], on_error: bool) -> None:
         self._fn = fn
@@ -402,7 +399,8 @@ class _Callback:
         self._kwargs = kwargs
         self._context = contextvars.copy_context()
         self.on_error = on_error
-        self.pending = True
+        self.called_for: Execution | None = None
+        """The page, by its request, that it has been called with last."""
 
     def run(self, argument: Any) -> None:
         try:

@@ -623,9 +623,9 @@ cdef class WakeQueue:
     def _run(self) -> None:
         cdef object ended = self.ended
         cdef int n
-        if self.process != generation:
-            return
         for n in range(min(len(ended), self.most)):
+            if self.process != generation:  # one of those that it woke may have forked: this is the child
+                return
             waiter = ended.popleft()._waiter
             if waiter is not None:
                 try:

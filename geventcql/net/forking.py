@@ -10,15 +10,17 @@ runs to its end.
 from __future__ import annotations
 
 import os
+from collections import deque
 from typing import Any, Protocol
 from weakref import WeakSet
 
 import gevent
 from gevent.pool import Group
+from greenlet import getcurrent
 
 from geventcql.cython.wire import of_its_process, process_number
 
-__all__ = ["Greenlets", "OwnGreenlet", "inherit", "notice", "settle", "spawn", "spawn_later"]
+__all__ = ["ApplicationGreenlet", "Greenlets", "OwnGreenlet", "inherit", "notice", "settle", "spawn", "spawn_later"]
 
 
 class Inherited(Protocol):
@@ -29,6 +31,8 @@ class Inherited(Protocol):
 
 
 _inherited: WeakSet[Inherited] = WeakSet()
+_to_forget: deque[Inherited] = deque()
+"""What the parent had, in a child that has not let go of it yet."""
 _kept: list[object] = []
 """What is the parent's, in a child: nothing of it is ever freed."""
 _noticed = _settled = process_number()
@@ -44,13 +48,20 @@ def notice() -> None:
     """Forget what the parent has, if this is the child of a fork and that has not been done; anywhere, does not switch."""
     global _noticed
     process = process_number()
-    if process == _noticed:
-        return
-    _noticed = process
-    things = list(_inherited)
-    _inherited.clear()
-    for thing in things:
-        _kept.append(thing._forget())
+    if process != _noticed:
+        here = getcurrent()
+        if isinstance(here, ApplicationGreenlet):
+            here._go_on_in_child()
+        _to_forget.extend(_inherited)
+        _inherited.clear()
+        _noticed = process
+    while _to_forget:
+        thing = _to_forget.popleft()
+        try:
+            _kept.append(thing._forget())
+        except BaseException:  # of a signal's handler: the next of the driver's that runs goes on here
+            _to_forget.append(thing)
+            raise
 
 
 os.register_at_fork(after_in_child=notice)  # forks in C are noticed by the first of the driver's that runs in the child
@@ -79,6 +90,19 @@ class OwnGreenlet(gevent.Greenlet):  # type: ignore[misc]
 
     switch = of_its_process(gevent.Greenlet.switch, notice)  # its descriptors are to wake it no more
     throw = of_its_process(gevent.Greenlet.throw, notice)
+
+
+class ApplicationGreenlet(OwnGreenlet):
+    """A greenlet of the driver's that runs the application's code, and nothing of its own that a child must not do.
+
+    If that code forks, it goes on in the child too, as it would in any greenlet.
+    """
+
+    def _go_on_in_child(self) -> None:
+        """It is the one that runs where a child begins, so it has forked; who waits for it does so in the parent."""
+        if self.is_of_parent:
+            self._process = process_number()
+            self.unlink_all()
 
 
 spawn = OwnGreenlet.spawn

@@ -1,8 +1,9 @@
 """A process that forks: run by test_forks as `python forks.py ACT KIND PLACE PORT OPTIONS`.
 
 ACT: what is done; see the functions. KIND: how it is forked: `os` (os.fork), `gevent` (gevent.os.fork), `libc` (in C, so that
-no hook of Python's runs). PLACE: where: `main`, `greenlet`, `thread` (a real one), `hub` (a callback). OPTIONS: of the
-Cluster, as JSON. Parent and child print lines of JSON. Imports nothing of the tests.
+no hook of Python's runs). PLACE: where: `main`, `greenlet`, `thread` (a real one), `hub` (a callback), `submit` (work given to
+a Session), `callback` (of a future). OPTIONS: of the Cluster, as JSON. Parent and child print lines of JSON. Imports nothing
+of the tests.
 """
 
 import ctypes
@@ -20,6 +21,7 @@ import gevent.os
 import geventcql
 from geventcql.cluster import Cluster, ExecutionProfile
 from geventcql.concurrent import execute_concurrent_with_args
+from geventcql.net.connection import Connection
 from geventcql.policies import HostStateListener, RoundRobinPolicy
 
 # From Python 3.12 on it warns of what is tested here.
@@ -33,6 +35,7 @@ if "ca_file" in OPTIONS:
 BY_KEY = "SELECT k FROM t WHERE k = ?"
 GATED = "SELECT k FROM gated WHERE k = ?"
 FUTURES, ASKING = 1000, 100
+CALLED_LATER = []
 
 FORKS = {"os": os.fork, "gevent": gevent.os.fork, "libc": ctypes.PyDLL(None).fork}
 
@@ -66,8 +69,8 @@ def run_child(child):
             os._exit(0)
 
 
-def fork(child):
-    """Run `child` in a child process; its id."""
+def fork(child, session=None):
+    """Run `child` in a child process; its id. In some places it takes a Session."""
     pids = []
 
     def here():
@@ -86,6 +89,10 @@ def fork(child):
         gevent.spawn(here)
     elif PLACE == "thread":
         threading.Thread(target=here).start()
+    elif PLACE == "submit":
+        session.submit(here)
+    elif PLACE == "callback":
+        session.execute_async("SELECT pages").add_callback(lambda rows: here()).add_callback(CALLED_LATER.append)
     else:
         gevent.get_hub().loop.run_callback(here)
     while not pids:
@@ -149,19 +156,72 @@ def in_flight():
         until_readable(parent_lives)
         gc.collect()
         gevent.sleep(0.05)
-        tell(who="child", ready=sum(future.ready() for future in futures), woken=len(answered) + len(called))
+        woken = len(answered) + len(called) + len(CALLED_LATER)
+        tell(who="child", ready=sum(future.ready() for future in futures), woken=woken)
         if PLACE == "greenlet":
             cluster.shutdown()
 
-    pid = fork(child)
+    pid = fork(child, session)
     os.close(parent_lives)
     tell(who="parent", forked=True)
     rows = [future.result().one().k for future in futures]
     gevent.joinall(asking)
     gevent.sleep(0)
-    tell(who="parent", right=rows == list(range(FUTURES)) and answered == [True] * ASKING and len(called) == 1)
+    is_called = len(called) == 1 and len(CALLED_LATER) == (PLACE == "callback")
+    tell(who="parent", right=rows == list(range(FUTURES)) and answered == [True] * ASKING and is_called)
     os.close(write_end)
     tell(who="parent", ended=ended(pid), after=right(session, prepared))
+    cluster.shutdown()
+
+
+def woken():
+    """Greenlets that are woken together, of which the first forks: in the child none of the others is."""
+    cluster = cluster_of()
+    session = cluster.connect()
+    prepared, gated = session.prepare(BY_KEY), session.prepare(GATED)
+    awake, pids = [], []
+
+    def child():
+        is_right = right(session, prepared)
+        gevent.sleep(0.05)
+        tell(who="child", right=is_right, woken=len(awake))
+
+    def ask(key):
+        session.execute(gated, (key,))
+        awake.append(key)
+        if len(awake) == 1:
+            pids.append(FORKS[KIND]())
+            if not pids[0]:
+                run_child(child)
+
+    asking = [gevent.spawn(ask, key) for key in range(ASKING)]
+    gevent.sleep(0.02)
+    tell(who="parent", asked=True)
+    gevent.joinall(asking)
+    tell(who="parent", woken=len(awake), ended=ended(pids[0]))
+    cluster.shutdown()
+
+
+def interrupted():
+    """A signal's handler raises while the child lets go of what the parent has: it goes on with that the next time."""
+    cluster = cluster_of()
+    session = cluster.connect()
+    prepared = session.prepare(BY_KEY)
+    forget = Connection._forget
+
+    def forget_late(connection):
+        Connection._forget = forget
+        raise KeyboardInterrupt
+
+    def child():
+        first = name_of(session.execute, prepared, (1,))
+        tell(who="child", first=first, right=right(session, prepared))
+
+    Connection._forget = forget_late
+    pid = fork(child)
+    Connection._forget = forget
+    sys.stdin.readline()
+    tell(who="parent", ended=ended(pid), right=right(session, prepared))
     cluster.shutdown()
 
 
@@ -388,5 +448,7 @@ def shutting_down():
 
 {
     act.__name__: act
-    for act in (in_flight, connecting, everything, first_use, generations, never_connected, dropped, shutting_down)
+    for act in (
+        in_flight, woken, interrupted, connecting, everything, first_use, generations, never_connected, dropped, shutting_down,
+    )
 }[ACT]()

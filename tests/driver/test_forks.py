@@ -146,6 +146,7 @@ def check_in_flight(begin: Begin, node: FakeNode, gate: Event, kind: str, place:
     ("kind", "place"),
     [
         *itertools.product(KINDS, ("main", "greenlet", "hub")),
+        *itertools.product(("os", "gevent"), ("submit", "callback")),  # in C: see docs/processes.md
         ("os", "thread"),  # gevent.os.fork is not for threads; forked in C from one, CPython waits for a thread that is gone
     ],
 )
@@ -171,6 +172,25 @@ def test_tls(begin: Begin, tls: Tls, gate: Event, kind: str) -> None:
     """The parent's TLS goes on: the child sends no close_notify."""
     with gated_node(gate, ssl_context=tls.server) as node:
         check_in_flight(begin, node, gate, kind, "greenlet", ca_file=str(tls.ca_file))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_of_those_that_are_woken_forks(begin: Begin, node: FakeNode, gate: Event, kind: str) -> None:
+    forking = begin(node, "woken", kind, "greenlet")
+    assert forking.tell("parent") == {"asked": True}
+    gate.set()
+    assert forking.tell("child") == {"right": True, "woken": 1}
+    assert forking.tell("parent") == {"woken": 100, "ended": 0}
+    assert forking.end() == []
+
+
+def test_an_interrupt_while_the_child_lets_go(begin: Begin, node: FakeNode) -> None:
+    """Forked in C, since what Python's hook raises is only printed."""
+    forking = begin(node, "interrupted", "libc", "greenlet", connections_per_host=3)
+    assert forking.tell("child") == {"first": "KeyboardInterrupt", "right": True}
+    assert len(node.connections) >= 4 and executed(node.connections[:4]) == 0
+    forking.go_on()
+    assert forking.end() == [{"who": "parent", "ended": 0, "right": True}]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -210,6 +210,26 @@ def test_a_callback_that_raises_is_reported_once_and_the_others_run(
     assert future.result().one().v == 7
 
 
+def test_a_callback_that_ends_its_greenlet_does_not_keep_the_others_from_running(session: Session, gate: Event) -> None:
+    """By raising GreenletExit, or because it is killed."""
+    called: list[Any] = []
+
+    def end(rows: Any) -> None:
+        called.append(1)
+        raise gevent.GreenletExit
+
+    def wait(rows: Any) -> None:
+        called.append(2)
+        gevent.getcurrent().kill(block=False)
+        gevent.sleep(5)
+
+    future = session.execute_async("SELECT gated")
+    for callback in (end, wait, called.append):
+        future.add_callback(callback)
+    gate.set()
+    assert eventually(lambda: called[2:]) == [future.result().all()] and called[:2] == [1, 2]
+
+
 def test_callbacks_added_when_it_has_ended(session: Session, gate: Event) -> None:
     future = session.execute_async("SELECT now")
     future.result()
