@@ -77,7 +77,7 @@ class ClusterBelonging:
     _connecting: Connecting | None = None
     _thread: int | None = None
     """The thread that connected it; None while it is not connected."""
-    _loop: Any = None
+    _hub: Any = None
     """That thread's."""
     _is_forked = False
     """Whether its Sessions were connected in the process that this one was forked from, and not here yet."""
@@ -89,7 +89,7 @@ class ClusterBelonging:
         """Belong to this thread, from the beginning of connecting on; until :meth:`_belong_nowhere`."""
         global _warned
         self._thread = thread_id()
-        self._loop = gevent.get_hub().loop
+        self._hub = gevent.get_hub()
         _connected.add(self)
         count = sum(cluster._thread == self._thread for cluster in list(_connected))
         if count > MANY_CLUSTERS and not _warned:
@@ -100,17 +100,19 @@ class ClusterBelonging:
             )  # fmt: skip
 
     def _belong_nowhere(self) -> None:
-        self._thread = self._loop = None
+        self._thread = self._hub = None
         _connected.discard(self)
 
     def _check_thread(self) -> None:
         """Refuse what would touch the hub of another thread.
 
-        :raises WrongHubError: it belongs to one
+        :raises WrongHubError: it belongs to one, or its hub has been destroyed
         """
         notice()
         if self._thread not in (None, thread_id()):
             raise WrongHubError()
+        if self._hub is not None and self._hub.loop is None:
+            raise WrongHubError("the hub that the Cluster was connected in has been destroyed: make a new Cluster")
 
     def _go_on(self, limit: float | None) -> None:
         """Refuse other threads; in the child of a fork, be connected, which waits the first time.
@@ -193,6 +195,8 @@ class SessionBelonging(SessionSettings):
             if self.is_shutdown or self.cluster.is_shutdown:
                 raise self._closed()
             self.cluster._go_on(self.default_timeout)
+        elif self._hub.loop is None:
+            self.cluster._check_thread()
 
     def _check_open(self) -> None:
         """Refuse what would begin anything in a Session that has been shut down, or is about to be."""

@@ -21,7 +21,7 @@ from geventcql.flights import cut_short
 from geventcql.handed_on import handing_on
 from geventcql.net.scheduler import A_TURN
 from geventcql.profiles import EXEC_PROFILE_DEFAULT
-from geventcql.waiting import OfItsThread, refuse_elsewhere, thread_id
+from geventcql.waiting import Begun, OfItsThread
 
 if TYPE_CHECKING:
     from geventcql.response import ResponseFuture
@@ -161,18 +161,18 @@ class _Outcomes:
         self._futures = futures
         self._outcome = outcome
         self._close = close
-        self._thread = thread_id()
+        self._begun = Begun()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        refuse_elsewhere(self._thread)
+        self._begun.refuse_elsewhere()
         return self._outcome(next(self._futures))
 
     def close(self) -> None:
         """Send nothing more, and wait for nothing that is under way, as a generator's ``close``."""
-        refuse_elsewhere(self._thread)
+        self._begun.refuse_elsewhere()
         self._close()
 
 

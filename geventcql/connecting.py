@@ -25,9 +25,10 @@ class _OwningSession(Session):
 def _dropped(cluster: Cluster) -> None:
     """Nobody holds the Session any more. The collector may find out anywhere; the hub is where to close the connections."""
     notice()
-    if cluster._loop is not None:
+    loop = cluster._hub and cluster._hub.loop
+    if loop is not None:
         with suppress(ValueError):  # the loop has gone, and all connections with it
-            cluster._loop.run_callback_threadsafe(_close, cluster)
+            loop.run_callback_threadsafe(_close, cluster)
 
 
 def _close(cluster: Cluster) -> None:

@@ -149,7 +149,7 @@ class Session(SessionBelonging):
         :raises EncodeError: a value does not fit its parameter
         :raises Busy: too many requests are waiting for a connection with room, or for their turn
         """
-        if thread_id() != self._thread:
+        if thread_id() != self._thread or self._hub.loop is None:
             self._check_thread()
             self._check_open()
         if (

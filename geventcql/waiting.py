@@ -17,7 +17,7 @@ from geventcql.cython.wire import WakeQueue, process_number, thread_id
 from geventcql.errors import ForkedError, WrongHubError
 from geventcql.net.forking import inherit
 
-__all__ = ["OfItsThread", "Waker", "park", "refuse_elsewhere", "thread_id"]
+__all__ = ["Begun", "OfItsThread", "Waker", "park", "thread_id"]
 
 PROCESS_BIT = 48
 """From this bit on a :func:`thread_id` has the number of the process; threads differ below."""
@@ -44,14 +44,26 @@ class Waker(WakeQueue):
         return self
 
 
-def refuse_elsewhere(thread: int) -> None:
-    """Refuse to wait for what was begun in another thread, or in the process that this one was forked from.
+class Begun:
+    """Where something was begun that others may wait for."""
 
-    :param thread: the :func:`thread_id` where it was begun
-    """
-    here = thread_id()
-    if here != thread:
-        raise ForkedError() if (here ^ thread) >> PROCESS_BIT else WrongHubError()
+    __slots__ = ("_hub", "_thread")
+
+    def __init__(self) -> None:
+        self._thread = thread_id()
+        self._hub = gevent.get_hub()
+
+    def refuse_elsewhere(self) -> None:
+        """Refuse to wait in another thread, in the child of a fork, or in another hub.
+
+        :raises WrongHubError: in another thread, or its hub has been destroyed
+        :raises ForkedError: in the child of a fork
+        """
+        here = thread_id()
+        if here != self._thread:
+            raise ForkedError() if (here ^ self._thread) >> PROCESS_BIT else WrongHubError()
+        if self._hub.loop is None:
+            raise WrongHubError("the hub that it was begun in has been destroyed")
 
 
 class OfItsThread:
@@ -59,17 +71,17 @@ class OfItsThread:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._thread = thread_id()
+        self._begun = Begun()
 
     def rawlink(self, callback: Callable[[Any], Any]) -> None:
         """As gevent's.
 
-        :raises WrongHubError: in another thread
+        :raises WrongHubError: in another thread, or its hub has been destroyed
         :raises ForkedError: in the child of a fork, if it goes on in the parent
         """
         gevents: Any = super()
         if not gevents.ready():
-            refuse_elsewhere(self._thread)
+            self._begun.refuse_elsewhere()
         gevents.rawlink(callback)
 
 

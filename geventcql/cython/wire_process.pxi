@@ -6,6 +6,14 @@ cdef extern from "pthread.h" nogil:
 cdef extern from "unistd.h" nogil:
     long getpid()
 
+cdef extern from *:
+    """
+    static __thread uint64_t geventcql_thread;
+    """
+    uint64_t this_thread "geventcql_thread"
+
+cdef uint64_t threads = 0  # that have been numbered; changed with the GIL held
+
 cdef uint64_t drawn = <uint64_t> time_ns()  # see draw()
 cdef uint64_t generation = 0
 cdef long known_pid = getpid()
@@ -33,9 +41,14 @@ cpdef uint64_t process_number() noexcept:
 
 def thread_id() -> int:
     """The calling thread's number; another one in each process, so that what belongs to a fork's parent belongs to no thread of
-    its child. The real thread, also where gevent has patched ``get_ident`` to tell greenlets apart.
+    its child. The real thread, also where gevent has patched ``get_ident`` to tell greenlets apart; and never that of one that
+    has ended, which the system gives to the next.
     """
-    return <uint64_t> PyThread_get_thread_ident() ^ (generation << 48)
+    global threads, this_thread
+    if this_thread == 0:
+        threads += 1
+        this_thread = threads
+    return this_thread ^ (generation << 48)
 
 
 def of_its_process(method, otherwise):

@@ -112,6 +112,23 @@ def dead_server():
     owned.cluster.shutdown()
 
 
+def destroyed_hub():
+    """Each public call in the thread of a hub that has been destroyed: the error that it ends with."""
+    owned = publiccalls.Owned(Cluster(["127.0.0.1"], port=PORT).connect())
+    owned.begin()
+    named = publiccalls.calls(owned)
+    gevent.get_hub().destroy(destroy_loop=True)
+    for kind, calls in named.items():
+        for name, call in calls.items():
+            how = None
+            try:
+                call()
+            except BaseException as error:
+                how = f"{type(error).__module__}.{type(error).__name__}"
+            tell([f"{kind.__name__}.{name}", how])
+    tell(None)
+
+
 if ACT == "work":
     work().shutdown()
 elif ACT == "work_and_leave":
@@ -123,5 +140,7 @@ elif ACT == "fail_and_leave":
         tell("failed")
 elif ACT == "in_thread":
     in_thread()
+elif ACT == "destroyed_hub":
+    destroyed_hub()
 else:
     dead_server()
