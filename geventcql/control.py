@@ -46,6 +46,7 @@ from geventcql.protocol.constants import Opcode
 from geventcql.protocol.responses import SchemaChange
 from geventcql.reconciling import Reconciler
 from geventcql.reconnecting import Backoff
+from geventcql.showing import shown_words
 from geventcql.sinks import all_told
 from geventcql.topology import Node, Topology
 
@@ -236,7 +237,7 @@ class ControlConnection:
                 return self._open(endpoint)
             except (Exception, gevent.Timeout) as error:  # whatever it is, another node may be better
                 level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
-                log.log(level, "control connection: %s: %s", endpoint, error)
+                log.log(level, "control connection: %s: %s", endpoint, shown_words([str(error)]))
                 errors[str(endpoint)] = error
         raise NoHostAvailable(f"Unable to connect to any servers: {all_told(errors) or 'there are none'}", errors)
 

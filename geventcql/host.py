@@ -134,7 +134,7 @@ class DefaultEndPointFactory(EndPointFactory):
         """The end point for a row; ValueError if the row tells no address."""
         found = NodeAddresses(row)
         if found.broadcast_rpc_address is None:
-            raise ValueError(f"a row of a node without an address: {dict(row)!r}")
+            raise ValueError(f"a row of a node without an address; its host_id is {row.get('host_id')}")
         address = self.cluster.address_translator.translate(found.broadcast_rpc_address)
         return DefaultEndPoint(address, found.broadcast_rpc_port or self.port or DEFAULT_PORT)
 

@@ -25,6 +25,7 @@ from geventcql.net.connection import Connection
 from geventcql.net.pool import HostPool
 from geventcql.reconciling import Reconciler
 from geventcql.reconnecting import Backoff
+from geventcql.showing import shown_words
 
 if TYPE_CHECKING:
     from geventcql.cluster import Cluster
@@ -365,7 +366,7 @@ class HostSupervisor:
 
     def _failed(self, kept: Kept | None, error: BaseException) -> None:
         level = logging.ERROR if isinstance(error, AuthenticationFailed) else logging.WARNING
-        log.log(level, "cannot open a connection to %s: %s", self.host, error)
+        log.log(level, "cannot open a connection to %s: %s", self.host, shown_words([str(error)]))
         count(self._cluster, "connect_errors", self.host)
         if kept is not None:
             kept.pool.last_error = error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
+import weakref
 from collections.abc import Iterator
 
 import gevent
@@ -11,6 +13,7 @@ from gevent.event import Event
 
 from geventcql import control, events, ownqueries
 from geventcql.cluster import Cluster
+from geventcql.cython.codecs import parse_type_class
 from geventcql.cython.wire import decoder_from
 from geventcql.decoders import MOST_BYTES, DecoderCache
 from geventcql.errors import FrameError, NoHostAvailable
@@ -21,7 +24,18 @@ from tests.driver.support import cluster_of, eventually, have_keyspaces, outcome
 from tests.net.test_hostile_server import claims
 from tests.support import wire
 from tests.support.fakecluster import FakeCluster
-from tests.support.fakenode import FakeNode, Opcode, Rows, Void, schema_event, status_change, topology_change
+from tests.support.fakenode import (
+    Error,
+    ErrorCode,
+    FakeNode,
+    Opcode,
+    Rows,
+    Void,
+    schema_event,
+    status_change,
+    topology_change,
+)
+from tests.support.memory import resident
 from tests.support.system import PEERS_V2_COLUMNS, NodeInfo
 
 pytestmark = pytest.mark.logs("WARNING ")
@@ -155,6 +169,17 @@ def test_warnings_are_logged_in_short_on_one_line(session: Session, node: FakeNo
     assert r"slow\n2026-11-26 00:00:00 root logged in\x1b[2J\u2028; xxx" in line
 
 
+def test_errors_of_the_drivers_own_requests_are_logged_in_short_on_one_line(
+    session: Session, node: FakeNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    forged = "bad\n2026-11-26 00:00:00 root logged in\x1b[2J" + "x" * 60_000
+    for request in (Opcode.REGISTER, Opcode.OPTIONS, "USE"):
+        node.on(request, Error(ErrorCode.SERVER_ERROR, forged))
+    node.drop_connections()
+    lines = eventually(lambda: [record.getMessage() for record in caplog.records if "root logged in" in record.getMessage()])
+    assert all(line.isprintable() and len(line) < 1200 for line in lines)
+
+
 def test_empty_pages_without_end_can_be_left(session: Session, node: FakeNode) -> None:
     node.on("SELECT v FROM t", Rows([("v", "int")], [], paging_state=b"more"))
     with gevent.Timeout(0.3, False):
@@ -183,6 +208,24 @@ def test_many_columns_of_one_name(caplog: pytest.LogCaptureFixture) -> None:
     assert fields[:3] == ("c", "c_", "c__") and len(set(fields)) == 4096
     assert named_tuple_class(("c", "c_", "c", "c"))._fields == ("c", "c_", "c__", "c___")  # type: ignore[attr-defined]
     assert all(len(record.getMessage()) < 1000 for record in caplog.records)
+
+
+def test_classes_of_rows_are_kept_up_to_a_number_of_fields() -> None:
+    kept = [weakref.ref(named_tuple_class(tuple(f"c{answer}_{index}" for index in range(1000)))) for answer in range(40)]
+    gc.collect()
+    assert sum(each() is not None for each in kept) == 16
+
+
+def test_classes_of_user_types_are_kept_up_to_a_number_of_fields() -> None:
+    def use(number: int) -> None:
+        fields = "".join(f",{f'f{index}'.encode().hex()}:Int32Type" for index in range(4096))
+        parse_type_class(f"UserType(ks,{f'wide{number}'.encode().hex()}{fields})").decode(b"\0\0\0\4" * 2)
+
+    use(0)
+    before = resident()
+    for number in range(1, 101):
+        use(number)
+    assert resident() - before < 20
 
 
 def test_decoders_are_kept_up_to_a_number_of_bytes() -> None:
