@@ -7,6 +7,7 @@ waits on the other's watcher. The handshake runs in the greenlet that opens the 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import ssl
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from typing import Any
 from geventcql.net.transport import Transport
 
 __all__ = ["TlsTransport", "make_context"]
+
+log = logging.getLogger(__name__)
 
 TLS_CHUNK = 64 * 1024
 
@@ -28,7 +31,7 @@ def make_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     """The context that cassandra-driver's ``ssl_options`` describe, which were once the arguments of ``ssl.wrap_socket``.
 
     The server's certificate is checked against ``ca_certs`` unless ``cert_reqs`` says otherwise; the name in it only with
-    ``check_hostname``. The files are read again when they have changed.
+    ``check_hostname``, which a warning says if it is left out. The files are read again when they have changed.
 
     :raises ValueError: an option is not known, or there is nothing to check the certificate against
     :raises OSError: a file cannot be read, or is not what it should be
@@ -69,6 +72,12 @@ def _context(options: tuple[tuple[str, Any], ...], stamps: tuple[tuple[int, ...]
         raise ValueError(f"ssl_options: ssl_version {version!r} is not one of a client, or older than TLS 1.2")
     context.check_hostname = bool(given.get("check_hostname", False))
     context.verify_mode = ssl.VerifyMode(given.get("cert_reqs", ssl.CERT_REQUIRED))
+    if "check_hostname" not in given and "ca_certs" in given:
+        log.warning(
+            "ssl_options: any server that has a certificate of an authority in %r is trusted; check_hostname=True has the "
+            "name or address in it compared, check_hostname=False says that you know",
+            given["ca_certs"],
+        )
     if "certfile" in given:
         _load("certfile", context.load_cert_chain, given["certfile"], given.get("keyfile"), _no_password)
     if "ca_certs" in given:

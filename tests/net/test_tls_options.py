@@ -18,7 +18,10 @@ from geventcql.net.tls import make_context
 from tests.net.peers import connect, connected, send, wait_all
 from tests.support.children import run
 from tests.support.fakenode import FakeNode
+from tests.support.logs import NAME_UNCHECKED
 from tests.support.tls import Tls
+
+pytestmark = pytest.mark.logs(NAME_UNCHECKED)
 
 
 @pytest.fixture
@@ -58,6 +61,18 @@ def test_the_authority_is_checked_and_the_name_is_not(tls: Tls, ca_certs: str, t
             with pytest.raises(ConnectionException, match=r"is not trusted: .*issuer certificate"):
                 connect(node, ssl_options={"ca_certs": str(other), **options})
         assert works(node, ssl_options={"cert_reqs": ssl.CERT_NONE})
+
+
+def test_that_the_name_is_not_checked_is_warned_of(ca_certs: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, unless the application says that it knows."""
+    for options in ({"check_hostname": True}, {"check_hostname": False}):
+        make_context({"ca_certs": ca_certs, **options})
+    make_context({"cert_reqs": ssl.CERT_NONE})
+    assert not caplog.records
+    for _ in range(2):
+        make_context({"ca_certs": ca_certs, "ciphers": "ECDHE+CHACHA20"})  # which no other test has
+    [record] = caplog.records
+    assert "check_hostname=True" in record.getMessage() and repr(ca_certs) in record.getMessage()
 
 
 def test_the_name_is_checked_on_request(tls: Tls, ca_certs: str) -> None:

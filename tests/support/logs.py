@@ -13,12 +13,14 @@ from collections.abc import Iterator
 
 import pytest
 
-__all__ = ["REFUSED", "UNREACHABLE"]
+__all__ = ["NAME_UNCHECKED", "REFUSED", "UNREACHABLE"]
 
 UNREACHABLE = r"WARNING (cannot open a connection to|control connection:) "
 """What is logged where nodes are stopped, cut off or bad."""
 REFUSED = r"ERROR (cannot open a connection to|control connection:) .*(refused|wants authentication)"
 """What is logged where a server refuses credentials."""
+NAME_UNCHECKED = "WARNING ssl_options: any server that has a certificate "
+"""What is logged of `ssl_options` without `check_hostname`."""
 
 
 class _Lines(logging.Handler):
