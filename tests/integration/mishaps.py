@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -89,12 +90,12 @@ class Mishaps:
     def _nodes(self) -> None:
         """One node at a time is killed and started, or falls silent; the next when all are in full use again."""
         drawn = random.Random(f"{self._seed}:nodes")
-        while True:
+        for number in itertools.count():
             gevent.sleep(3 * drawn.random())
             while not self._all_well():
                 gevent.sleep(0.2)
             node = drawn.choice(self._servers.nodes)
-            if drawn.random() < 0.5:
+            if number == 0 or (number > 1 and drawn.random() < 0.5):  # each of the two at the beginning
                 node.kill()
                 self.made["node killed"] += 1
                 gevent.sleep(DEAD_FOR)

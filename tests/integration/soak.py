@@ -98,21 +98,23 @@ class Tally:
 
 
 class Tags:
-    """Which requests that may be executed only once went on to a node, by a tag that each carries as its payload."""
+    """Which requests that may be executed only once went on to a node, by a tag that each carries as its payload.
+
+    They are counted to the end: whoever gave up does not see what is sent behind that.
+    """
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
         self._sent: Counter[bytes] = Counter()
 
-    @contextmanager
-    def once(self) -> Iterator[dict[str, bytes]]:
-        """The payload of a request that is executed in the block. AssertionError if it may have been twice."""
-        tag = b"%d" % next(self._numbers)
-        try:
-            yield {"tag": tag}
-        finally:
-            sent = self._sent.pop(tag, 0)
-            assert sent <= 1, f"sent to nodes {sent} times, though none had refused it"
+    def payload(self) -> dict[str, bytes]:
+        """That of another request."""
+        return {"tag": b"%d" % next(self._numbers)}
+
+    def check(self) -> None:
+        """None may have been executed twice."""
+        twice = {tag: times for tag, times in self._sent.items() if times > 1}
+        assert self._sent and not twice, f"sent to nodes more than once, though none had refused them: {twice}"
 
     def sent(self, request: Request, times: int) -> None:
         if request.payload is not None and (tag := request.payload.get("tag")) is not None:
@@ -150,6 +152,7 @@ class Books:
 
     def check(self, session: Session, keyspace: str) -> None:
         """Read all of it back, from all replicas."""
+        self.tags.check()
 
         def read(text: str, level: int) -> dict[int, Any]:
             statement = SimpleStatement(text, consistency_level=level)
@@ -296,16 +299,16 @@ class Worker:
 
     def count(self) -> None:
         key = self._drawn.randrange(COUNTERS)
-        with self._books.tally.adding(key), self._books.tags.once() as payload:
-            self._session.execute(self._statements.add, (key,), custom_payload=payload)
+        with self._books.tally.adding(key):
+            self._session.execute(self._statements.add, (key,), custom_payload=self._books.tags.payload())
 
     def count_batch(self) -> None:
         keys = self._drawn.sample(range(COUNTERS), 3)
         batch = BatchStatement(BatchType.COUNTER, consistency_level=ConsistencyLevel.QUORUM)
         for key in keys:
             batch.add(self._statements.add, (key,))
-        with self._books.tally.adding(*keys), self._books.tags.once() as payload:
-            self._session.execute(batch, custom_payload=payload)
+        with self._books.tally.adding(*keys):
+            self._session.execute(batch, custom_payload=self._books.tags.payload())
 
     def pages(self) -> None:
         key = self._drawn.randrange(PARTITIONS)
@@ -319,8 +322,7 @@ class Worker:
         statement, values = self._statements.create, (register.key, value)
         if register.acked:
             statement, values = self._statements.swap, (value, register.key, register.acked)
-        with self._books.tags.once() as payload:
-            result = self._session.execute(statement, values, custom_payload=payload)
+        result = self._session.execute(statement, values, custom_payload=self._books.tags.payload())
         if result.was_applied:
             register.settle(value)
         else:

@@ -25,7 +25,7 @@ from geventcql.cluster import Cluster
 from geventcql.policies import ExponentialReconnectionPolicy
 from geventcql.testing import CassandraCluster
 from tests.integration.faults import in_full_use, wait_until
-from tests.integration.mishaps import Mishaps
+from tests.integration.mishaps import MISHAPS, Mishaps
 from tests.integration.relays import Relays
 from tests.integration.soak import Books, Statements, TaggedProxy, Tags, Worker, make_tables
 from tests.integration.support import DDL_TIMEOUT, connect
@@ -189,5 +189,7 @@ def test_soak(servers: CassandraCluster, logged: Counter[str]) -> None:
         books = soak.books
         assert books.told.total() < MOST_TOLD * books.done.total()
         assert all(books.done[kind] for kind in ("read", "write", "count", "batch", "count_batch", "pages", "prepare", "swap"))
+        assert all(mishaps.made[kind] for kind in ("node killed", "node silent", "worker killed"))
+        assert sum(mishaps.made[kind] > 0 for kind in MISHAPS) > len(MISHAPS) * (0.5 if SECONDS < 600 else 0.9)
         assert not any(line.startswith(("ERROR", "CRITICAL")) for line in logged)
         assert sizes.growth() < GROWTH

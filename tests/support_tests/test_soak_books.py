@@ -72,19 +72,20 @@ def session(node: FakeNode, proxy: TaggedProxy) -> Iterator[Session]:
 def test_what_goes_to_a_node_twice_is_seen(session: Session, proxy: TaggedProxy, tags: Tags) -> None:
     statement = session.prepare(BY_KEY)
     statement.is_idempotent = True  # a lie: it may be executed only once
-    with tags.once() as payload:
-        session.execute(statement, (1,), custom_payload=payload)
+    session.execute(statement, (1,), custom_payload=tags.payload())
+    tags.check()
     proxy.responses(BY_KEY, cut(), times=1)
-    with pytest.raises(AssertionError, match="sent to nodes 2 times"), tags.once() as payload:
-        session.execute(statement, (1,), custom_payload=payload)
+    session.execute(statement, (1,), custom_payload=tags.payload())
+    with pytest.raises(AssertionError, match=r"sent to nodes more than once, .*'1': 2"):
+        tags.check()
 
 
 def test_what_a_node_refuses_may_be_sent_again(session: Session, node: FakeNode, tags: Tags) -> None:
     statement = session.prepare(BY_KEY)
     node.unprepare_all()
-    with tags.once() as payload:
-        session.execute(statement, (1,), custom_payload=payload)
+    session.execute(statement, (1,), custom_payload=tags.payload())
     assert node.count(BY_KEY) == 1  # and one that was not known
     node.on(BY_KEY, in_turn(Error(ErrorCode.OVERLOADED)))
-    with pytest.raises(Exception, match="made up"), tags.once() as payload:
-        session.execute(statement, (1,), custom_payload=payload)
+    with pytest.raises(Exception, match="made up"):
+        session.execute(statement, (1,), custom_payload=tags.payload())
+    tags.check()
