@@ -172,6 +172,10 @@ class World:
         if found != [key] * count:
             self.wrong.append(f"{found} for {key}")
 
+    def failed(self, error: Exception) -> None:
+        if not isinstance(error, EXPECTED):
+            self.wrong.append(f"a request ended with {error!r}")
+
     def select(self) -> None:
         key = next(self._keys)
         self.check(key, self.session.execute(self.prepared, (key,), timeout=TIMEOUT))
@@ -210,13 +214,15 @@ class World:
         for key, future in began:
             if self.drawn.random() < 0.8:  # the others are left to themselves
                 rows = outcome(future.result)
-                if not isinstance(rows, Exception):
+                if isinstance(rows, Exception):
+                    self.failed(rows)
+                else:
                     self.check(key, rows)
 
     def call_back(self) -> None:
         key, told = next(self._keys), []
         future = self._start(key)
-        future.add_callbacks(lambda rows: told.append(self.check(key, rows)), told.append)
+        future.add_callbacks(lambda rows: told.append(self.check(key, rows)), lambda error: told.append(self.failed(error)))
         outcome(future.result)
         gevent.sleep(0.02)
         if len(told) > 1:
@@ -240,6 +246,8 @@ class World:
         for key, result in zip(keys, found, strict=True):
             if result.success:
                 self.check(key, result.result_or_exc)
+            else:
+                self.failed(result.result_or_exc)
 
     def many_iterated(self) -> None:
         keys = self._some()
