@@ -16,10 +16,9 @@ from tests.support.children import Popen
 
 ROOT = Path(__file__).parents[1]
 WAYS = {
-    "first": ["gevent.monkey", "--module", "pytest"],
     "without threads": ["gevent.monkey", "--no-thread", "--module", "pytest"],
     "after imports": ["pytest", "-p", "tests.support.patching", "--patch=after"],
-    "after contexts": ["pytest", "-p", "tests.support.patching", "--patch=contexts"],
+    "after contexts": ["pytest", "-p", "no:geventcql.testing.plugin", "-p", "tests.support.patching", "--patch=contexts"],
 }
 MARKED = 20
 

@@ -1,11 +1,13 @@
 """Monkey-patching at another time than before everything else: a pytest plugin for :mod:`tests.test_patching`.
 
 `-p tests.support.patching --patch=after`: when pytest, the driver and all tests have been imported. `--patch=contexts`: before
-the driver is imported, and behind the making of all TLS contexts of the tests.
+the driver is imported, behind the making of all TLS contexts of the tests; needs `-p no:geventcql.testing.plugin`, as pytest
+imports the driver else.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -27,11 +29,12 @@ def _patch() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("patch") == "contexts":
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    if early_config.known_args_namespace.patch == "contexts":
         directory = tempfile.TemporaryDirectory()
-        config.add_cleanup(directory.cleanup)
+        early_config.add_cleanup(directory.cleanup)
         tls.make(Path(directory.name))
+        assert "geventcql" not in sys.modules
         _patch()
 
 
