@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 
@@ -26,3 +27,19 @@ def test_kept_inputs(target: str) -> None:
     assert len(inputs) >= 2
     for data in inputs:
         TARGETS[target](data)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_is_left_of_them(target: str) -> None:
+    """A reference too many, on whatever way out, has each run leave something. What caches keep comes to an end."""
+    inputs = [*seeds(target), *kept(target)]
+
+    def left_by_fifty_runs() -> int:
+        before = sys.getallocatedblocks()
+        for _ in range(50):
+            for data in inputs:
+                TARGETS[target](data)
+        gc.collect()
+        return sys.getallocatedblocks() - before
+
+    assert any(left_by_fifty_runs() < 25 for _ in range(60))
