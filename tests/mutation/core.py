@@ -36,6 +36,14 @@ WIRE_MUTANTS = (
         "",
         ("tests/net/test_interrupted.py::test_a_target_whose_time_has_passed",),
     ),
+    Mutant(
+        "in the child of a fork those are woken who were to be behind the one that has forked",
+        REQUESTS,
+        "            if self.process != generation:  # one of those that it woke may have forked: this is the child\n"
+        "                return\n",
+        "",
+        ("tests/driver/test_forks.py::test_the_first_of_those_that_are_woken_forks",),
+    ),
     # -- stream ids
     Mutant(
         "a stream id is free while the server still owes its reply",
@@ -239,6 +247,14 @@ WIRE_MUTANTS = (
         "route is None or route.stale",
         "route is None",
         ("tests/driver/test_routing.py::test_replicas_follow_the_tokens",),
+    ),
+    Mutant(
+        "an element of a tuple is never freed",
+        NESTED,
+        "            value = next_value(&cells, <CqlType>PyTuple_GET_ITEM(self.subtypes, i))\n            Py_INCREF(value)\n",
+        "            value = next_value(&cells, <CqlType>PyTuple_GET_ITEM(self.subtypes, i))\n            Py_INCREF(value)\n"
+        "            Py_INCREF(value)\n",
+        ("tests/cython/test_fuzz_corpus.py::test_nothing_is_left_of_them",),
     ),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutation.mutant import Mutant
 
 CONNECTION = "geventcql/net/connection.py"
+FORKING = "geventcql/net/forking.py"
 HEARTBEAT = "geventcql/net/heartbeat.py"
 OPENING = "geventcql/net/opening.py"
 POOL = "geventcql/net/pool.py"
@@ -13,6 +14,13 @@ TRANSPORT = "geventcql/net/transport.py"
 TLS = "geventcql/net/tls.py"
 
 MUTANTS = (
+    Mutant(
+        "what a child was interrupted in letting go of it keeps",
+        FORKING,
+        "            _to_forget.append(thing)\n",
+        "",
+        ("tests/driver/test_forks.py::test_an_interrupt_while_the_child_lets_go",),
+    ),
     Mutant(
         "a connection that ends does not tell its targets",
         CONNECTION,

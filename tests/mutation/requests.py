@@ -118,9 +118,30 @@ MUTANTS = (
     Mutant(
         "the deadline does not end a cold path",
         EXECUTION,
-        "        if self.deadline < NEVER:\n            self._limit",
-        "        if self.deadline < self.started:\n            self._limit",
+        "        if self.deadline < NEVER:\n            if self._limit",
+        "        if self.deadline < self.started:\n            if self._limit",
         ("tests/driver/test_deadlines.py::test_while_a_retry_policy_thinks",),
+    ),
+    Mutant(
+        "an answer that is told of twice is decided about twice",
+        EXECUTION,
+        "            if args[0] is self._decided_on:\n                return\n",
+        "",
+        ("tests/driver/test_interrupts.py::test_behind_the_beginning_of_a_decision",),
+    ),
+    Mutant(
+        "a callback that ends its greenlet keeps those behind it from being called",
+        RESPONSE,
+        " or greenlet.value is not None",
+        "",
+        ("tests/driver/test_response.py::test_a_callback_that_ends_its_greenlet_does_not_keep_the_others_from_running",),
+    ),
+    Mutant(
+        "who waits for what was begun in a hub that has been destroyed is not told",
+        WAITING,
+        "        if self._hub.loop is None:\n",
+        "        if self._hub.loop is self:\n",
+        ("tests/driver/test_other_hubs.py::test_a_hub_that_has_been_destroyed",),
     ),
     Mutant(
         "the timer of a cold path outlives it",
