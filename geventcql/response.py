@@ -48,6 +48,8 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     _callbacks: list[_Callback] | None = None
     _runner: Any = None
     """The greenlet that calls them, if any are due."""
+    _number = 0
+    """Of the page that is asked for, or has come."""
     _failed = False
     """Whether ``exception`` is to be raised: by us, since gevent's frames, which the error leads to, would lead back to it."""
     _traceback: TracebackType | None = None
@@ -207,6 +209,7 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
     def _restart(self, paging_state: bytes) -> None:
         AsyncResult.__init__(self)
         self._failed = False
+        self._number += 1
         self._execution = self._execution.restart(self, paging_state)
 
     # -- callbacks ----------------------------------------------------------------------------------------------------
@@ -258,7 +261,8 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
 
     def _called_back(self, greenlet: Any) -> None:
         if greenlet.exception is not None or greenlet.value is not None:  # a signal's handler raised in it, or it was killed
-            self._runner = None
+            if self._runner is greenlet:  # before it began
+                self._runner = None
             self._call_back()
 
     def _run_callbacks(self) -> None:
@@ -266,20 +270,22 @@ class ResponseFuture(AsyncResult):  # type: ignore[misc]
         process = process_number()
         try:
             while self.ready():
-                execution = self._execution
-                due = [callback for callback in self._callbacks or () if callback.called_for is not execution]
+                number = self._number
+                due = [callback for callback in self._callbacks or () if callback.called_for != number]
                 if not due:
                     return
                 error, rows = self._outcome()  # before any callback asks for the next page
                 for callback in due:
-                    callback.called_for = execution
+                    callback.called_for = number
                     if callback.on_error == (error is not None):
                         callback.run(rows if error is None else error)
                     if process_number() != process:  # it has forked: the others are called in the parent
-                        self._callbacks = None
-                        return
+                        process = process_number()
+                        self._callbacks = [other for other in self._callbacks or () if other not in due]
+                        break
         finally:
-            self._runner = None
+            if self._runner is getcurrent():
+                self._runner = None
 
     def _outcome(self) -> tuple[BaseException | None, Any]:
         """The error, or the page's rows as callbacks get them; what the rows cannot be made from is an error too."""
@@ -399,8 +405,8 @@ class _Callback:
         self._kwargs = kwargs
         self._context = contextvars.copy_context()
         self.on_error = on_error
-        self.called_for: Execution | None = None
-        """The page, by its request, that it has been called with last."""
+        self.called_for = -1
+        """The number of the page that it has been called with last."""
 
     def run(self, argument: Any) -> None:
         try:

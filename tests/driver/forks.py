@@ -92,7 +92,8 @@ def fork(child, session=None):
     elif PLACE == "submit":
         session.submit(here)
     elif PLACE == "callback":
-        session.execute_async("SELECT pages").add_callback(lambda rows: here()).add_callback(CALLED_LATER.append)
+        future = session.execute_async("SELECT pages")
+        future.add_callback(lambda rows: here()).add_callback(CALLED_LATER.append)
     else:
         gevent.get_hub().loop.run_callback(here)
     while not pids:

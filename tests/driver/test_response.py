@@ -230,6 +230,25 @@ def test_a_callback_that_ends_its_greenlet_does_not_keep_the_others_from_running
     assert eventually(lambda: called[2:]) == [future.result().all()] and called[:2] == [1, 2]
 
 
+def test_each_callback_is_called_once_though_one_ends_its_greenlet(session: Session, gate: Event) -> None:
+    """And another one is added before anybody has heard of that end."""
+    called: list[str] = []
+
+    def end(rows: Any) -> None:
+        gevent.spawn(future.add_callback, call, "added")
+        raise gevent.GreenletExit
+
+    def call(rows: Any, name: str) -> None:
+        gevent.sleep(0.001)
+        called.append(name)
+
+    future = session.execute_async("SELECT gated").add_callback(end).add_callback(call, "first").add_callback(call, "second")
+    gate.set()
+    eventually(lambda: "added" in called)
+    gevent.sleep(0.02)
+    assert called == ["first", "second", "added"]
+
+
 def test_callbacks_added_when_it_has_ended(session: Session, gate: Event) -> None:
     future = session.execute_async("SELECT now")
     future.result()
