@@ -132,12 +132,22 @@ def together(session: Session, prepared: Any) -> None:
     next(iter(session.imap_unordered(prepared, [(k,) for k in range(10)], 3)))
 
 
+def at_a_rate(session: Session) -> None:
+    """Those that wait for their turn decide in greenlets of their own where they may be sent several times."""
+    session.max_requests_per_second = 20
+    statement = SimpleStatement(LATE, is_idempotent=True)
+    futures = [session.execute_async(statement, execution_profile="twice") for _ in range(22)]
+    assert all(future.result().one() for future in futures)
+    session.max_requests_per_second = None
+
+
 WAYS: dict[str, Callable[[Session, Any, Any], object]] = {
     "simple": lambda s, select, insert: s.execute(LATE).one(),
     "with parameters": lambda s, select, insert: s.execute("INSERT INTO u (k) VALUES (%s)", (1,)),
     "prepared": lambda s, select, insert: s.execute(select, (1,)).one(),
     "bound": lambda s, select, insert: s.execute(select.bind((1,))).one(),
     "batch": lambda s, select, insert: batch(s, insert),
+    "at a rate": lambda s, select, insert: at_a_rate(s),
     "pages": lambda s, select, insert: in_pages(s),
     "together": lambda s, select, insert: together(s, select),
     "prepare": lambda s, select, insert: s.prepare(INSERT),
