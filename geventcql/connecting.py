@@ -25,8 +25,8 @@ class _OwningSession(Session):
 def _dropped(cluster: Cluster) -> None:
     """Nobody holds the Session any more. The collector may find out anywhere; the hub is where to close the connections."""
     notice()
-    loop = cluster._hub and cluster._hub.loop
-    if loop is not None:
+    hub = cluster._hub
+    if hub is not None and (loop := hub.loop) is not None:
         with suppress(ValueError):  # the loop has gone, and all connections with it
             loop.run_callback_threadsafe(_close, cluster)
 

@@ -34,6 +34,7 @@ _EDGES = re.compile(r"\A[^a-zA-Z0-9]+|[^a-zA-Z0-9_]+\Z")
 _ODD = re.compile(r"[^a-zA-Z0-9]")
 _MOST_FIELDS = 16_384
 _FEW_FIELDS = 128
+_MANY_FIELDS = 1024
 
 
 def tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
@@ -57,7 +58,7 @@ def named_tuple_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
     once per class, and positional names (`field_0_`) or a trailing underscore take their place. Rows of more than
     16,384 columns are plain tuples: making a class takes longer the more fields it has.
     """
-    return (_narrow if len(names) <= _FEW_FIELDS else _wide)(names)
+    return (_narrow if len(names) <= _FEW_FIELDS else _wide if len(names) <= _MANY_FIELDS else _widest)(names)
 
 
 def _make_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
@@ -86,9 +87,10 @@ def _make_class(names: tuple[str, ...]) -> type[tuple[Any, ...]]:
     return namedtuple("Row", fields)
 
 
-# A class takes some 300 bytes for each field: all that are kept of either kind are no more than 40 or 80 MB.
+# A class takes some 300 bytes for each field: all that are kept of each kind are no more than 40 MB.
 _narrow = lru_cache(maxsize=1024)(_make_class)
-_wide = lru_cache(maxsize=16)(_make_class)
+_wide = lru_cache(maxsize=128)(_make_class)
+_widest = lru_cache(maxsize=8)(_make_class)
 
 
 def named_tuple_factory(colnames: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:

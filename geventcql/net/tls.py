@@ -72,18 +72,18 @@ def _context(options: tuple[tuple[str, Any], ...], stamps: tuple[tuple[int, ...]
         raise ValueError(f"ssl_options: ssl_version {version!r} is not one of a client, or older than TLS 1.2")
     context.check_hostname = bool(given.get("check_hostname", False))
     context.verify_mode = ssl.VerifyMode(given.get("cert_reqs", ssl.CERT_REQUIRED))
-    if "check_hostname" not in given and "ca_certs" in given:
-        log.warning(
-            "ssl_options: any server that has a certificate of an authority in %r is trusted; check_hostname=True has the "
-            "name or address in it compared, check_hostname=False says that you know",
-            given["ca_certs"],
-        )
     if "certfile" in given:
         _load("certfile", context.load_cert_chain, given["certfile"], given.get("keyfile"), _no_password)
     if "ca_certs" in given:
         _load("ca_certs", context.load_verify_locations, given["ca_certs"])
     if "ciphers" in given:
         context.set_ciphers(given["ciphers"])
+    if "check_hostname" not in given and context.verify_mode != ssl.CERT_NONE:
+        log.warning(
+            "ssl_options: any server that has a certificate of an authority in %r is trusted; check_hostname=True has the "
+            "name or address in it compared, check_hostname=False says that you know",
+            given["ca_certs"],
+        )
     return context
 
 

@@ -67,7 +67,7 @@ def test_that_the_name_is_not_checked_is_warned_of(ca_certs: str, caplog: pytest
     """Once, unless the application says that it knows."""
     for options in ({"check_hostname": True}, {"check_hostname": False}):
         make_context({"ca_certs": ca_certs, **options})
-    make_context({"cert_reqs": ssl.CERT_NONE})
+    make_context({"ca_certs": ca_certs, "cert_reqs": ssl.CERT_NONE})
     assert not caplog.records
     for _ in range(2):
         make_context({"ca_certs": ca_certs, "ciphers": "ECDHE+CHACHA20"})  # which no other test has
