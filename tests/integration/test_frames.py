@@ -247,11 +247,12 @@ def test_answers_in_another_order(bench: Bench) -> None:
 def test_an_answer_that_comes_twice(bench: Bench) -> None:
     """The connection ends, since nobody knows whose the next answers would be; requests under way go on or are told."""
     gate = Event()
-    bench.proxy.responses(lambda request: bool(request.values) and key_of(request) >= KEYS, hold(gate), times=2)
+    held = bench.proxy.responses(lambda request: bool(request.values) and key_of(request) >= KEYS, hold(gate), times=2)
     key = fresh_key()
     waiting = bench.session.execute_async(bench.read_count, (key + 1,))
     counting = bench.session.execute_async(bench.count, (key,))
     [broken] = pooled(bench.session)
+    eventually(lambda: held.hits == 2)  # else the answer of the second attempt would be held
     bench.proxy.responses(bench.select.query_string, duplicate(), times=1)
     assert bench.value(5) == -5
     with pytest.raises(ConnectionShutdown, match="may have been applied"):
