@@ -313,7 +313,7 @@ def test_new_keys_during_an_upload(tmp_path: Path, version: str, command: bytes,
                 if len(targets) % 8 == 0 and updates < len(targets) // 8:
                     server.tell(command)
                     updates += 1
-                gevent.sleep(0.002)
+                gevent.sleep(0.0002)  # so that some are sent while keys are agreed upon
             assert updates == 8
             eventually(lambda: connection.unsent_bytes == 0, 30)
             # replies come through the new keys, one for each request, and nothing was lost on the way up
