@@ -286,7 +286,7 @@ class Execution(RequestState):
 
     def decide(self, work: Callable[..., object], args: tuple[Any, ...]) -> None:
         """What that greenlet runs."""
-        if args and args[0] is not self:
+        if args:
             if args[0] is self._decided_on:
                 return
             self._decided_on = args[0]

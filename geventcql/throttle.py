@@ -50,7 +50,7 @@ class ThrottledExecution(Execution):
             return
         resolved = self.resolved
         if resolved.watch is not None and self.only_host is None:
-            self._decide(resolved.watch, self)
+            self._decide(self._watch)
             return
         try:
             if resolved.plain_policy and resolved.watch is None and self.only_host is None:
@@ -61,6 +61,9 @@ class ThrottledExecution(Execution):
             self._fail(error)
             return
         self._decide(self._go_on)
+
+    def _watch(self) -> None:
+        self.resolved.watch(self)
 
     def _go_on(self) -> None:
         if not self._over():
