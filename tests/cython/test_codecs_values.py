@@ -344,18 +344,22 @@ def test_maps_whose_keys_have_no_hash() -> None:
 def test_maps_whose_keys_were_made_to_have_one_hash(name: str, size: int, first: int) -> None:
     """A dict of them would take hours. Python hashes numbers modulo 2**61 - 1."""
     count = 50_000
-    keys = [(first + number * (2**61 - 1)).to_bytes(size, "big") for number in range(count)]
-    head = struct.pack(">i", size)
-    if "tuple" in name:
-        head = struct.pack(">ii", size + 4, size)
+    head = struct.pack(">ii", size + 4, size) if "tuple" in name else struct.pack(">i", size)
     compiled = parse_cql_type(f"map<{name}, tinyint>")
-    decoded = compiled.decode(struct.pack(">i", count) + b"".join(head + key + b"\0\0\0\1\1" for key in keys))
+
+    def decode(keys: range) -> Any:
+        items = (head + key.to_bytes(size, "big") + b"\0\0\0\1\1" for key in keys)
+        return compiled.decode(struct.pack(">i", len(keys)) + b"".join(items))
+
+    def alike(count: int) -> range:
+        return range(first, first + count * (2**61 - 1), 2**61 - 1)
+
+    decoded = decode(alike(count))
     assert type(decoded) is util.OrderedMapSerializedKey and len(decoded) == count
     assert decoded[next(iter(decoded.keys()))] == 1
-    few = compiled.decode(struct.pack(">i", 200) + b"".join(head + key + b"\0\0\0\1\1" for key in keys[:200]))
+    few = decode(alike(200))
     assert type(few) is dict and len(few) == 200
-    spread = [(first + number).to_bytes(size, "big") for number in range(1000)]
-    honest = compiled.decode(struct.pack(">i", 1000) + b"".join(head + key + b"\0\0\0\1\1" for key in spread))
+    honest = decode(range(first, first + 1000))
     assert type(honest) is dict and len(honest) == 1000
 
 

@@ -27,8 +27,17 @@ if PATCH == "after":
 
     monkey.patch_all()
 
+
 def tell(value):
     print(json.dumps(value), flush=True)
+
+
+def error_of(call):
+    """The name of what a call raises; None if it goes well."""
+    try:
+        call()
+    except BaseException as error:
+        return f"{type(error).__module__}.{type(error).__name__}"
 
 
 def work():
@@ -89,12 +98,9 @@ def dead_server():
     sys.stdin.readline()
 
     def note(name, call):
-        began, how = time.monotonic(), None
-        try:
-            call()
-        except BaseException as error:
-            how = f"{type(error).__module__}.{type(error).__name__}"
-        tell([name, how, time.monotonic() - began])
+        began = time.monotonic()
+        error = error_of(call)
+        tell([name, error, time.monotonic() - began])
 
     profile.request_timeout = None
     closed.begin()
@@ -120,12 +126,7 @@ def destroyed_hub():
     gevent.get_hub().destroy(destroy_loop=True)
     for kind, calls in named.items():
         for name, call in calls.items():
-            how = None
-            try:
-                call()
-            except BaseException as error:
-                how = f"{type(error).__module__}.{type(error).__name__}"
-            tell([f"{kind.__name__}.{name}", how])
+            tell([f"{kind.__name__}.{name}", error_of(call)])
     tell(None)
 
 
